@@ -1,0 +1,113 @@
+// Package meeting is the registry of what is going on: rooms, meetings, the
+// participants in them, their sessions and tracks, and the account of every
+// millisecond (Coverage).
+package meeting
+
+import (
+	"regexp"
+	"time"
+
+	"verbatim/media/audio"
+)
+
+// State of a meeting.
+type State string
+
+// A meeting is live, then ended while transcripts are outstanding, and at last
+// complete, or incomplete when something of it could not be transcribed.
+const (
+	StateLive       State = "live"
+	StateEnded      State = "ended"
+	StateComplete   State = "complete"
+	StateIncomplete State = "incomplete"
+)
+
+// TrackState is the state of a track.
+type TrackState string
+
+// A track is live while audio arrives, pending while its transcript is
+// outstanding after that, and then complete or incomplete.
+const (
+	TrackLive       TrackState = "live"
+	TrackPending    TrackState = "pending"
+	TrackComplete   TrackState = "complete"
+	TrackIncomplete TrackState = "incomplete"
+)
+
+// Meeting is one occurrence in a room.
+type Meeting struct {
+	ID           string        `json:"id"` // ULID
+	Room         string        `json:"room"`
+	State        State         `json:"state"`
+	StartedAt    time.Time     `json:"started_at"`
+	EndedAt      *time.Time    `json:"ended_at"`
+	Participants []Participant `json:"participants"`
+	Tracks       []Track       `json:"tracks"`
+	Coverage     Coverage      `json:"coverage"`
+}
+
+// Participant is one identity in a meeting, stable across reconnects.
+type Participant struct {
+	ID       string     `json:"id"`
+	Name     string     `json:"name"`
+	JoinedAt time.Time  `json:"joined_at"`
+	LeftAt   *time.Time `json:"left_at"` // nil while in the room
+}
+
+// Track is one audio source of one session of a participant.
+type Track struct {
+	ID          string     `json:"id"` // ULID
+	Meeting     string     `json:"-"`
+	Participant string     `json:"participant"` // Participant.ID
+	State       TrackState `json:"state"`
+	EndedBy     string     `json:"ended_by,omitempty"` // audio.Reason, empty while live
+	// StartedAt is the wall time of the track's sample 0.
+	StartedAt time.Time `json:"started_at"`
+	Coverage  Coverage  `json:"coverage"`
+
+	// Account is what arrived, in ticks (48 kHz).
+	Account audio.Account `json:"-"`
+	// Through is the point in ticks (48 kHz) up to which the track's audio is
+	// spoken for in the transcript: the only checkpoint that there is.
+	Through int64 `json:"-"`
+	// Skipped are the spans before Through that were given up.
+	Skipped []Span `json:"-"`
+	// Epoch is the ownership under which a process may write the transcript.
+	Epoch int64 `json:"-"`
+	// NextSegment is the number that the track's next segment gets.
+	NextSegment int64 `json:"-"`
+}
+
+// Span is a part of a track, in ticks (48 kHz), and why it was given up.
+type Span struct {
+	Start, End int64
+	Reason     string
+}
+
+// Coverage is the account of every millisecond. The first six fields add up to
+// the duration, the last three do too.
+type Coverage struct {
+	DurationMS int64 `json:"duration_ms"`
+
+	ReceivedMS      int64 `json:"received_ms"`
+	RecoveredMS     int64 `json:"recovered_ms"`
+	ConcealedMS     int64 `json:"concealed_ms"`
+	SilenceMS       int64 `json:"silence_ms"`
+	DiscontinuityMS int64 `json:"discontinuity_ms"`
+	ShedMS          int64 `json:"shed_ms"`
+
+	TranscribedMS int64 `json:"transcribed_ms"`
+	PendingMS     int64 `json:"pending_ms"`
+	SkippedMS     int64 `json:"skipped_ms"`
+}
+
+var (
+	roomName        = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+	participantName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+)
+
+// ValidRoom reports whether s can name a room.
+func ValidRoom(s string) bool { return roomName.MatchString(s) }
+
+// ValidParticipant reports whether s can identify a participant.
+func ValidParticipant(s string) bool { return participantName.MatchString(s) }

@@ -1,0 +1,64 @@
+package transcribe
+
+import (
+	"context"
+
+	"verbatim/media/audio"
+)
+
+// Recognizer turns the speech of many tracks into text. It is safe for
+// concurrent use; whoever made it need not close it, only its streams.
+type Recognizer interface {
+	// Open begins the recognition of one stream of audio. ctx bounds the
+	// opening only; the stream lives until it is closed.
+	Open(ctx context.Context, o Options) (Stream, error)
+}
+
+// Options of one stream.
+type Options struct {
+	// Track names the stream in logs.
+	Track string
+}
+
+// Stream is one recognition in progress. One goroutine writes, finishes and
+// closes it, another reads its results until the channel closes.
+type Stream interface {
+	// Write hands over the next frame. Frames come in order without holes. It
+	// may block as long as the engine is slow: the track's log absorbs that.
+	// It does not keep f.PCM. An error means that the stream is of no use any
+	// more: close it and open another.
+	Write(ctx context.Context, f audio.Frame) error
+	// Results delivers interim and final results in order. It is closed when
+	// nothing will come any more: after Finish, Close, or the engine's death.
+	Results() <-chan Result
+	// Finish says that no audio follows, and waits until the engine has
+	// delivered its last final (Results is then closed) or ctx ends. nil means
+	// that everything written was recognized.
+	Finish(ctx context.Context) error
+	// Close frees everything, killing the engine if need be, and waits for it.
+	// It returns why the stream ended when that was not by Finish or Close. It
+	// may be called more than once and while another call of the stream blocks,
+	// which it ends.
+	Close() error
+}
+
+// Result is an interim or final hypothesis. Positions are samples (16 kHz)
+// since the first frame that was written to the stream.
+type Result struct {
+	// Final results follow each other in time and are never revised. An
+	// interim replaces the interim before it, and the next final replaces it.
+	Final bool
+	// Start and End enclose the utterance. For a final, End is the point up to
+	// which the audio is spoken for.
+	Start, End int64
+	Text       string
+	// Words is empty where the engine gives none.
+	Words []Word
+}
+
+// Word is one word of a Result, in samples (16 kHz) like it.
+type Word struct {
+	Text       string
+	Start, End int64
+	Confidence *float64 // 0 to 1, nil where the engine gives none
+}

@@ -1,0 +1,296 @@
+// Package media takes in audio over WebRTC. One Engine owns the UDP port; each
+// client has a Session, whose one goroutine reads the RTP of its one audio
+// track, puts it in order, and appends it as audio.Packets to a Log.
+//
+//	RTP → reorder.Buffer → audio.Timeline → Log
+//
+// The package knows nothing of what the Log is for; it declares the interfaces
+// that it calls (Log, Sink) and its user provides them.
+package media
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/logging"
+	"github.com/pion/transport/v5"
+	"github.com/pion/webrtc/v4"
+
+	"verbatim/media/audio"
+)
+
+// Log takes the packets of one track, in order, the last one an audio.End.
+// Append does not keep the payloads; it must not wait for anything slow.
+type Log interface {
+	Append(ctx context.Context, p ...audio.Packet) error
+}
+
+// Sink is told what becomes of sessions. It is called from the sessions'
+// goroutines, for one session never twice at a time.
+type Sink interface {
+	// OpenTrack begins the session's track; at is the wall time of its first
+	// sample. It is called when the first audio arrived, once per session.
+	OpenTrack(ctx context.Context, session string, at time.Time) (Log, error)
+	// SessionClosed says that nothing more comes of the session. Its track, if
+	// it had one, has got its End.
+	SessionClosed(session string, reason audio.Reason)
+}
+
+// Config of an Engine. The zero value of a duration means its default.
+type Config struct {
+	// Listen is the UDP address for all media, host:port. Without a host the
+	// port is opened on every interface by itself: browsers pair their
+	// candidates with a particular address (Firefox never with loopback).
+	Listen string
+	Sink   Sink
+	Logger *slog.Logger
+
+	// Wait is how long a missing packet is waited for (default 400 ms).
+	Wait time.Duration
+	// ConnectTimeout closes sessions that have not connected and sent audio by
+	// then (default 30 s); DTLSTimeout bounds the handshake (default 15 s).
+	ConnectTimeout, DTLSTimeout time.Duration
+	// SilentAfter and FailedAfter are how long a transport may be silent until
+	// it counts as disconnected, and then as failed, which closes the session
+	// (defaults 5 s and 15 s).
+	SilentAfter, FailedAfter time.Duration
+
+	// Net replaces the network, for tests.
+	Net transport.Net
+}
+
+const (
+	srtpReplayWindow = 1024 // pion's 64 drops what is 65 packets late
+	// startHold is how long the first packets of a stream are held for one that
+	// they may have overtaken.
+	startHold = 100 * time.Millisecond
+)
+
+// Engine owns the media port and all sessions. Make it with Listen, end it with
+// Close.
+type Engine struct {
+	cfg    Config
+	log    *slog.Logger
+	mux    ice.UDPMux
+	ownMux func() error
+	cert   webrtc.Certificate
+	base   webrtc.SettingEngine
+
+	ctx    context.Context // of Sink and Log calls; ends when Close gives up
+	cancel context.CancelFunc
+
+	mu       sync.Mutex // guards sessions and closed
+	sessions map[string]*Session
+	closed   bool
+	wg       sync.WaitGroup // one per session goroutine
+}
+
+// ErrClosed is returned for calls of an engine that was closed.
+var ErrClosed = errors.New("the media engine is closed")
+
+// Listen opens the media port.
+func Listen(cfg Config) (*Engine, error) {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&cfg.Wait, 400*time.Millisecond)
+	def(&cfg.ConnectTimeout, 30*time.Second)
+	def(&cfg.DTLSTimeout, 15*time.Second)
+	def(&cfg.SilentAfter, 5*time.Second)
+	def(&cfg.FailedAfter, 15*time.Second)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a DTLS key: %w", err)
+	}
+	cert, err := webrtc.GenerateCertificate(key)
+	if err != nil {
+		return nil, fmt.Errorf("make a DTLS certificate: %w", err)
+	}
+	e := &Engine{cfg: cfg, log: cfg.Logger, cert: *cert, sessions: map[string]*Session{}}
+	if err := e.listen(); err != nil {
+		return nil, fmt.Errorf("open the media port %s: %w", cfg.Listen, err)
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.settings()
+	return e, nil
+}
+
+func (e *Engine) listen() error {
+	host, port, err := net.SplitHostPort(e.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	if host == "" && e.cfg.Net == nil {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return fmt.Errorf("port %q is not a number", port)
+		}
+		mux, err := ice.NewMultiUDPMuxFromPort(int(n), ice.UDPMuxFromPortWithLoopback())
+		if err != nil {
+			return err
+		}
+		e.mux, e.ownMux = mux, mux.Close
+		return nil
+	}
+	addr, err := netip.ParseAddrPort(e.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("want an IP address and a port: %w", err)
+	}
+	var conn net.PacketConn
+	if e.cfg.Net != nil {
+		conn, err = e.cfg.Net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+	} else {
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+	}
+	if err != nil {
+		return err
+	}
+	mux := ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Net: e.cfg.Net})
+	e.mux, e.ownMux = mux, func() error { return errors.Join(mux.Close(), conn.Close()) }
+	return nil
+}
+
+// settings are those that all sessions share.
+func (e *Engine) settings() {
+	s := &e.base
+	if e.cfg.Net != nil {
+		s.SetNet(e.cfg.Net)
+	}
+	s.LoggerFactory = quiet{}
+	s.SetICEUDPMux(e.mux)
+	s.SetIncludeLoopbackCandidate(true)
+	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
+	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	s.DisableActiveTCP(true)
+	s.SetICETimeouts(e.cfg.SilentAfter, e.cfg.FailedAfter, 2*time.Second)
+	s.SetSRTPReplayProtectionWindow(srtpReplayWindow)
+	s.SetDTLSConnectContextMaker(func() (context.Context, func()) {
+		return context.WithTimeout(e.ctx, e.cfg.DTLSTimeout)
+	})
+	if err := s.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {
+		panic(err) // refuses only roles that do not exist
+	}
+}
+
+// api makes pion's entry point for one session: cheap, and it lets the session
+// bound its own buffers.
+func (e *Engine) api(s *Session) (*webrtc.API, error) {
+	m := &webrtc.MediaEngine{}
+	err := m.RegisterCodec(webrtc.RTPCodecParameters{
+		RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: webrtc.MimeTypeOpus, ClockRate: audio.TickRate, Channels: 2, SDPFmtpLine: tunedFmtp,
+		},
+		PayloadType: 111,
+	}, webrtc.RTPCodecTypeAudio)
+	if err != nil {
+		return nil, err
+	}
+	settings := e.base
+	settings.BufferFactory = s.newBuffer
+	return webrtc.NewAPI(
+		webrtc.WithMediaEngine(m),
+		webrtc.WithSettingEngine(settings),
+		webrtc.WithInterceptorRegistry(&interceptor.Registry{}),
+	), nil
+}
+
+// Accept answers an offer: it makes the session with that id, and the answer
+// that holds all our candidates. The session's goroutine runs until the client
+// is gone, CloseSession, or Close.
+func (e *Engine) Accept(ctx context.Context, id string, o Offer) (answer string, err error) {
+	s := newSession(e, id)
+	answer, err = s.negotiate(ctx, o)
+	if err != nil {
+		return "", errors.Join(err, s.discard())
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || e.sessions[id] != nil {
+		return "", errors.Join(ErrClosed, s.discard())
+	}
+	e.sessions[id] = s
+	e.wg.Go(func() {
+		s.run()
+		e.mu.Lock()
+		delete(e.sessions, id)
+		e.mu.Unlock()
+		e.cfg.Sink.SessionClosed(id, s.endReason())
+	})
+	return answer, nil
+}
+
+// CloseSession ends a session. What the client had sent before is still taken
+// in; that goes on after the call has returned. It reports whether there was
+// such a session.
+func (e *Engine) CloseSession(id string, reason audio.Reason) bool {
+	e.mu.Lock()
+	s := e.sessions[id]
+	e.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	s.end(reason)
+	return true
+}
+
+// Sessions is the number of sessions that there are.
+func (e *Engine) Sessions() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.sessions)
+}
+
+// Close ends all sessions (audio.ReasonServer), waits until each has taken in
+// what had arrived, and frees the port. When ctx ends first it cuts them off.
+func (e *Engine) Close(ctx context.Context) error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closed = true
+	for _, s := range e.sessions {
+		s.end(audio.ReasonServer)
+	}
+	e.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		e.wg.Wait()
+		close(done)
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = fmt.Errorf("close the media sessions: %w", ctx.Err())
+		e.cancel()
+		<-done
+	}
+	e.cancel()
+	return errors.Join(err, e.ownMux())
+}
+
+// quiet drops pion's own logs: they are about transports, name addresses, and
+// can be caused by strangers without end.
+type quiet struct{}
+
+func (quiet) NewLogger(string) logging.LeveledLogger {
+	return logging.NewDefaultLeveledLoggerForScope("", logging.LogLevelDisabled, nil)
+}

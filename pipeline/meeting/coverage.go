@@ -1,6 +1,9 @@
 package meeting
 
-import "verbatim/media/audio"
+import (
+	"verbatim/media/audio"
+	"verbatim/pipeline/transcript"
+)
 
 // ticksPerMS converts the account's unit to what is shown.
 const ticksPerMS = audio.TickRate / 1000
@@ -54,4 +57,26 @@ func (c Coverage) Plus(d Coverage) Coverage {
 		PendingMS:       c.PendingMS + d.PendingMS,
 		SkippedMS:       c.SkippedMS + d.SkippedMS,
 	}
+}
+
+// Missing are the spans of the meeting that no transcript speaks for: those
+// that were given up, and those that are still pending. Times are on the
+// meeting's clock.
+func (m Meeting) Missing() []transcript.Missing {
+	var out []transcript.Missing
+	for _, t := range m.Tracks {
+		offset := t.StartedAt.Sub(m.StartedAt).Milliseconds()
+		add := func(start, end int64, reason string) {
+			if end > start {
+				out = append(out, transcript.Missing{
+					Track: t.ID, StartMS: offset + start/ticksPerMS, EndMS: offset + end/ticksPerMS, Reason: reason,
+				})
+			}
+		}
+		for _, s := range t.Skipped {
+			add(s.Start, s.End, s.Reason)
+		}
+		add(t.Through, t.Account.Total(), "pending")
+	}
+	return out
 }

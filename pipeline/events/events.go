@@ -1,0 +1,86 @@
+// Package events carries what happens in meetings to whoever watches, within
+// one process. It keeps nothing: what must not be missed is read from the
+// store, and an event only tells that there is something to read.
+package events
+
+import (
+	"sync"
+
+	"verbatim/pipeline/meeting"
+)
+
+// backlog is how many events a subscriber may lag behind before it is cut off:
+// about ten seconds of a lively room.
+const backlog = 256
+
+// Hub hands events to subscribers by room. The zero value is ready; it has no
+// goroutine.
+type Hub struct {
+	mu     sync.Mutex // guards all, and that no channel is sent to once closed
+	rooms  map[string]map[chan meeting.Event]struct{}
+	closed bool
+}
+
+// Publish hands e to all subscribers of its room, in the order of the calls. It
+// never waits: a subscriber that has fallen too far behind is cut off, which
+// closes its channel; it can subscribe again and read what it missed from the
+// store.
+func (h *Hub) Publish(e meeting.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.rooms[e.Room] {
+		select {
+		case c <- e:
+		default:
+			h.drop(e.Room, c)
+		}
+	}
+}
+
+// Subscribe gives the events of a room from now on, until cancel is called or
+// the channel is closed: by Close, or because the subscriber was too slow.
+func (h *Hub) Subscribe(room string) (events <-chan meeting.Event, cancel func()) {
+	c := make(chan meeting.Event, backlog)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		close(c)
+		return c, func() {}
+	}
+	if h.rooms == nil {
+		h.rooms = map[string]map[chan meeting.Event]struct{}{}
+	}
+	if h.rooms[room] == nil {
+		h.rooms[room] = map[chan meeting.Event]struct{}{}
+	}
+	h.rooms[room][c] = struct{}{}
+	return c, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.drop(room, c)
+	}
+}
+
+// Close ends all subscriptions, and those to come.
+func (h *Hub) Close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	for room, subs := range h.rooms {
+		for c := range subs {
+			h.drop(room, c)
+		}
+	}
+}
+
+// drop ends one subscription, with h.mu held.
+func (h *Hub) drop(room string, c chan meeting.Event) {
+	if _, ok := h.rooms[room][c]; !ok {
+		return
+	}
+	delete(h.rooms[room], c)
+	close(c)
+	if len(h.rooms[room]) == 0 {
+		delete(h.rooms, room)
+	}
+}

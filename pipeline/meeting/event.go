@@ -1,0 +1,49 @@
+package meeting
+
+// The types of Event, as they are named in the event stream.
+const (
+	EventState    = "state"    // the room has a new meeting
+	EventCaption  = "caption"  // Data is a transcript.Segment
+	EventJoined   = "joined"   // Data is a Presence
+	EventLeft     = "left"     // Data is a Presence
+	EventCoverage = "coverage" // Data is a Progress
+	EventEnded    = "ended"    // Data is an Ended
+)
+
+// Event is something that happened in a room, for those who watch it live.
+type Event struct {
+	Room    string
+	Meeting string
+	Type    string
+	// Number is that of a final caption in its meeting: 1, 2, 3, … in the order
+	// in which they were stored. 0 for everything that is not stored.
+	Number int64
+	Data   any
+}
+
+// Presence is a participant that came or went.
+type Presence struct {
+	Meeting     string      `json:"meeting"`
+	Participant Participant `json:"participant"`
+}
+
+// Progress is the account of a meeting as it grows.
+type Progress struct {
+	Meeting  string          `json:"meeting"`
+	Coverage Coverage        `json:"coverage"`
+	Tracks   []TrackProgress `json:"tracks"`
+}
+
+// TrackProgress is the account of one track.
+type TrackProgress struct {
+	ID          string     `json:"id"`
+	Participant string     `json:"participant"`
+	State       TrackState `json:"state"`
+	Coverage    Coverage   `json:"coverage"`
+}
+
+// Ended says that a meeting ended, or that its transcript is finished.
+type Ended struct {
+	Meeting string `json:"meeting"`
+	State   State  `json:"state"`
+}

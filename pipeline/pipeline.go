@@ -1,0 +1,295 @@
+// Package pipeline runs the stages of every track: it opens the track's log,
+// reads it to the recognizer, stores what comes back, tells those who watch,
+// and picks up after a restart whatever was left.
+//
+// Per track there is one goroutine that transcribes (plus what
+// transcribe.Supervisor needs); the Pipeline waits for all of them in Close.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"verbatim/media/audio"
+	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/store"
+	"verbatim/pipeline/tracklog"
+	"verbatim/pipeline/transcribe"
+	"verbatim/pipeline/transcript"
+)
+
+// storeTimeout bounds every write to the store that must not be cut short by
+// whoever asked for it going away.
+const storeTimeout = 10 * time.Second
+
+// Config of a Pipeline. It owns none of what it is given.
+type Config struct {
+	Logs       *tracklog.Store
+	Store      *store.Store
+	Registry   *meeting.Registry
+	Publish    func(meeting.Event)
+	Supervisor *transcribe.Supervisor // nil: nothing is transcribed
+	Engine     string                 // the name of the recognizer, as segments show it
+	Logger     *slog.Logger
+}
+
+// Pipeline is made by New and ended by Close.
+type Pipeline struct {
+	cfg    Config
+	log    *slog.Logger
+	ctx    context.Context // of all stages; ends when Close gives up waiting
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // one per running track
+
+	mu     sync.Mutex // guards what follows
+	closed bool
+	tracks map[string]*track // the running ones, by id
+	shown  map[string]meeting.Coverage
+}
+
+// ErrClosed is returned for tracks that come after Close.
+var ErrClosed = errors.New("the server is shutting down")
+
+// New makes a pipeline; it starts nothing.
+func New(cfg Config) *Pipeline {
+	p := &Pipeline{cfg: cfg, log: cfg.Logger, tracks: map[string]*track{}, shown: map[string]meeting.Coverage{}}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// OpenTrack begins the track of a session whose first sample came at that wall
+// time. The log that it returns is ended by its End packet.
+func (p *Pipeline) OpenTrack(ctx context.Context, session string, at time.Time) (*Writer, error) {
+	member, err := p.cfg.Registry.Session(session)
+	if err != nil {
+		return nil, err
+	}
+	row := meeting.Track{
+		ID: ulid.Make().String(), Meeting: member.Meeting, Participant: member.Participant.ID,
+		State: meeting.TrackLive, StartedAt: at,
+	}
+	log, err := p.cfg.Logs.Create(row.Meeting, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cfg.Store.CreateTrack(ctx, row); err != nil {
+		return nil, errors.Join(err, log.Close(), p.cfg.Logs.Remove(row.Meeting, row.ID))
+	}
+	if err := p.start(ctx, row, member.Room, member.StartedAt, member.Participant, log); err != nil {
+		return nil, err
+	}
+	return &Writer{p: p, log: log, track: row.ID}, nil
+}
+
+// Writer is the log of a live track, as its session sees it.
+type Writer struct {
+	p     *Pipeline
+	log   *tracklog.Log
+	track string
+}
+
+// Append implements media.Log.
+func (w *Writer) Append(ctx context.Context, packets ...audio.Packet) error {
+	if err := w.log.Append(ctx, packets...); err != nil {
+		return err
+	}
+	last := packets[len(packets)-1]
+	if last.Kind != audio.End {
+		return nil
+	}
+	end, err := last.EndInfo()
+	if err != nil {
+		return err
+	}
+	return w.p.endTrack(ctx, w.track, end.Reason, w.log)
+}
+
+func (p *Pipeline) endTrack(ctx context.Context, id string, by audio.Reason, log *tracklog.Log) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	_, _, account, _ := log.State()
+	return p.cfg.Store.EndTrack(ctx, id, by.String(), account)
+}
+
+// Recover takes up the tracks that a server before this one left unfinished:
+// those that were open are ended, and all are transcribed to their end.
+func (p *Pipeline) Recover(ctx context.Context) error {
+	rows, err := p.cfg.Store.UnfinishedTracks(ctx)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if err := p.recoverTrack(ctx, row); err != nil {
+			return fmt.Errorf("recover track %s: %w", row.ID, err)
+		}
+	}
+	if len(rows) > 0 {
+		p.log.Info("taking up tracks that were left unfinished", "tracks", len(rows))
+	}
+	return nil
+}
+
+func (p *Pipeline) recoverTrack(ctx context.Context, row meeting.Track) error {
+	m, err := p.cfg.Store.Meeting(ctx, row.Meeting)
+	if err != nil {
+		return err
+	}
+	log, err := p.cfg.Logs.Open(row.Meeting, row.ID)
+	if errors.Is(err, fs.ErrNotExist) {
+		// The crash came between the row and the file, or someone took the file.
+		log, err = p.cfg.Logs.Create(row.Meeting, row.ID)
+	}
+	if err != nil {
+		return err
+	}
+	next, start, account, ended := log.State()
+	by := audio.ReasonServer
+	if !ended {
+		end := audio.NewEnd(next, start, time.Now(), audio.EndInfo{Reason: by, Totals: account})
+		if err := log.Append(ctx, end); err != nil {
+			return err
+		}
+	} else if by, err = endReason(ctx, log, next); err != nil {
+		return err
+	}
+	if row.State == meeting.TrackLive {
+		if err := p.endTrack(ctx, row.ID, by, log); err != nil {
+			return err
+		}
+	}
+	who := transcript.Participant{ID: row.Participant}
+	for _, q := range m.Participants {
+		if q.ID == row.Participant {
+			who.Name = q.Name
+		}
+	}
+	return p.start(ctx, row, m.Room, m.StartedAt, who, log)
+}
+
+// endReason reads the End packet of a log that has one.
+func endReason(ctx context.Context, log *tracklog.Log, next uint64) (audio.Reason, error) {
+	for p, err := range log.Read(ctx, next-1) {
+		if err != nil {
+			return 0, err
+		}
+		info, err := p.EndInfo()
+		return info.Reason, err
+	}
+	return 0, errors.New("the log's end is missing")
+}
+
+// start runs the stages of a track in a goroutine of its own.
+func (p *Pipeline) start(ctx context.Context, row meeting.Track, room string, began time.Time, who transcript.Participant, log *tracklog.Log) error {
+	claimed, err := p.cfg.Store.Claim(ctx, row.ID)
+	if err != nil {
+		return err
+	}
+	t := &track{p: p, row: claimed, room: room, began: began, who: who, log: log, done: make(chan struct{})}
+	t.through.Store(claimed.Through)
+	t.ctx, t.cancel = context.WithCancel(p.ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		t.cancel()
+		return ErrClosed
+	}
+	p.tracks[row.ID] = t
+	p.wg.Go(func() {
+		defer close(t.done)
+		t.run()
+		t.cancel()
+		p.mu.Lock()
+		delete(p.tracks, row.ID)
+		p.mu.Unlock()
+		t.tellEnd()
+	})
+	return nil
+}
+
+// Run tells those who watch how the accounts of running tracks grow, until ctx
+// ends.
+func (p *Pipeline) Run(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			p.showCoverage(ctx)
+		}
+	}
+}
+
+func (p *Pipeline) showCoverage(ctx context.Context) {
+	p.mu.Lock()
+	running := map[string]bool{}
+	for _, t := range p.tracks {
+		running[t.row.Meeting] = true
+	}
+	for id := range p.shown {
+		if !running[id] {
+			delete(p.shown, id)
+		}
+	}
+	p.mu.Unlock()
+	for id := range running {
+		p.showMeeting(ctx, id)
+	}
+}
+
+// showMeeting publishes a meeting's account if it changed since the last time.
+func (p *Pipeline) showMeeting(ctx context.Context, id string) {
+	m, err := p.Meeting(ctx, id)
+	if err != nil {
+		if ctx.Err() == nil && !errors.Is(err, store.ErrNotFound) {
+			p.log.Warn("read a meeting's coverage", "meeting", id, "err", err)
+		}
+		return
+	}
+	p.mu.Lock()
+	same := p.shown[id] == m.Coverage
+	p.shown[id] = m.Coverage
+	p.mu.Unlock()
+	if same {
+		return
+	}
+	progress := meeting.Progress{Meeting: id, Coverage: m.Coverage}
+	for _, t := range m.Tracks {
+		progress.Tracks = append(progress.Tracks, meeting.TrackProgress{
+			ID: t.ID, Participant: t.Participant, State: t.State, Coverage: t.Coverage,
+		})
+	}
+	p.cfg.Publish(meeting.Event{Room: m.Room, Meeting: id, Type: meeting.EventCoverage, Data: progress})
+}
+
+// Close waits until all tracks are transcribed to their end or ctx ends; then
+// it stops the rest, which the next start takes up again. Call it when no
+// session is left.
+func (p *Pipeline) Close(ctx context.Context) (pending int) {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		p.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		p.mu.Lock()
+		pending = len(p.tracks)
+		p.mu.Unlock()
+	}
+	p.cancel()
+	<-done
+	return pending
+}

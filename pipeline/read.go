@@ -1,0 +1,175 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"verbatim/media/audio"
+	"verbatim/pipeline/decode"
+	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/store"
+	"verbatim/pipeline/tracklog"
+	"verbatim/pipeline/transcript"
+)
+
+// Meeting is a meeting with the accounts of its running tracks as of now.
+func (p *Pipeline) Meeting(ctx context.Context, id string) (meeting.Meeting, error) {
+	m, err := p.cfg.Store.Meeting(ctx, id)
+	if err != nil {
+		return m, err
+	}
+	p.overlay(&m)
+	return m, nil
+}
+
+// LiveMeeting is the room's live meeting, if there is one.
+func (p *Pipeline) LiveMeeting(ctx context.Context, room string) (m meeting.Meeting, ok bool, err error) {
+	m, err = p.cfg.Store.LiveMeeting(ctx, room)
+	if errors.Is(err, store.ErrNotFound) {
+		return m, false, nil
+	}
+	if err != nil {
+		return m, false, err
+	}
+	p.overlay(&m)
+	return m, true, nil
+}
+
+// Meetings lists meetings, the newest first.
+func (p *Pipeline) Meetings(ctx context.Context, room string, limit int, cursor string) ([]meeting.Meeting, string, error) {
+	ms, next, err := p.cfg.Store.Meetings(ctx, room, limit, cursor)
+	for i := range ms {
+		p.overlay(&ms[i])
+	}
+	return ms, next, err
+}
+
+// overlay puts what is known in memory over what the store knows.
+func (p *Pipeline) overlay(m *meeting.Meeting) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.Coverage = meeting.Coverage{}
+	for i := range m.Tracks {
+		row := &m.Tracks[i]
+		if t := p.tracks[row.ID]; t != nil {
+			_, _, row.Account, _ = t.log.State()
+			row.Through = max(row.Through, t.through.Load())
+			row.Coverage = meeting.NewCoverage(row.Account, row.Through, row.Skipped)
+		}
+		m.Coverage = m.Coverage.Plus(row.Coverage)
+	}
+}
+
+// Finals gives the stored segments of a meeting whose number is larger than
+// after, in the order of their numbers.
+func (p *Pipeline) Finals(ctx context.Context, id string, after int64, limit int) ([]transcript.Segment, []int64, error) {
+	rows, err := p.cfg.Store.Segments(ctx, id, after, limit)
+	if err != nil {
+		return nil, nil, err
+	}
+	segments, numbers := make([]transcript.Segment, len(rows)), make([]int64, len(rows))
+	for i, r := range rows {
+		segments[i], numbers[i] = r.Segment, r.N
+	}
+	return segments, numbers, nil
+}
+
+// Transcript is the whole transcript of a meeting as it is now.
+func (p *Pipeline) Transcript(ctx context.Context, id string) (transcript.Document, error) {
+	m, err := p.Meeting(ctx, id)
+	if err != nil {
+		return transcript.Document{}, err
+	}
+	segments, err := p.cfg.Store.Transcript(ctx, id)
+	if err != nil {
+		return transcript.Document{}, err
+	}
+	return transcript.Document{
+		Meeting: m, Segments: segments, Missing: m.Missing(),
+		Complete: m.State == meeting.StateComplete,
+	}, nil
+}
+
+// Audio is one track's PCM as its stages got it: samples long as of now.
+func (p *Pipeline) Audio(ctx context.Context, meetingID, trackID string) (samples int64, frames iter.Seq2[audio.Frame, error], err error) {
+	m, err := p.cfg.Store.Meeting(ctx, meetingID)
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, t := range m.Tracks {
+		if t.ID != trackID {
+			continue
+		}
+		log, closeLog, err := p.openLog(meetingID, trackID)
+		if err != nil {
+			return 0, nil, err
+		}
+		_, end, _, _ := log.State()
+		samples = end / audio.TicksPerSample
+		return samples, func(yield func(audio.Frame, error) bool) {
+			defer closeLog()
+			for f, err := range decode.Frames(log.Read(ctx, 0)) {
+				if err == nil {
+					f.PCM = f.PCM[:min(int64(len(f.PCM)), samples-f.Start)]
+				}
+				if !yield(f, err) || err != nil || f.Start+int64(len(f.PCM)) >= samples {
+					return
+				}
+			}
+		}, nil
+	}
+	return 0, nil, fmt.Errorf("track: %w", store.ErrNotFound)
+}
+
+func (p *Pipeline) openLog(meetingID, trackID string) (log *tracklog.Log, done func(), err error) {
+	p.mu.Lock()
+	t := p.tracks[trackID]
+	p.mu.Unlock()
+	if t != nil {
+		return t.log, func() {}, nil
+	}
+	log, err = p.cfg.Logs.Open(meetingID, trackID)
+	if err != nil {
+		return nil, nil, err
+	}
+	return log, func() {
+		if err := log.Close(); err != nil {
+			p.log.Warn("close a track's log", "track", trackID, "err", err)
+		}
+	}, nil
+}
+
+// End ends a meeting: it is not live any more, its sessions are closed.
+func (p *Pipeline) End(ctx context.Context, id string) (meeting.Meeting, error) {
+	if _, err := p.cfg.Registry.End(ctx, id); err != nil {
+		return meeting.Meeting{}, err
+	}
+	return p.Meeting(ctx, id)
+}
+
+// Erase removes everything of a meeting that is not live: what is still being
+// transcribed of it is stopped.
+func (p *Pipeline) Erase(ctx context.Context, id string) error {
+	p.mu.Lock()
+	var stopped []*track
+	for _, t := range p.tracks {
+		if t.row.Meeting == id {
+			t.cancel()
+			stopped = append(stopped, t)
+		}
+	}
+	p.mu.Unlock()
+	for _, t := range stopped {
+		select {
+		case <-t.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := p.cfg.Store.Delete(ctx, id); err != nil {
+		return err
+	}
+	return p.cfg.Logs.RemoveMeeting(id)
+}

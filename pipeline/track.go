@@ -1,0 +1,221 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"verbatim/media/audio"
+	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/store"
+	"verbatim/pipeline/tracklog"
+	"verbatim/pipeline/transcribe"
+	"verbatim/pipeline/transcript"
+)
+
+// track is one that is being transcribed. Its goroutine runs it; it is also the
+// transcribe.Sink of its own transcript.
+type track struct {
+	p      *Pipeline
+	row    meeting.Track // as claimed
+	room   string
+	began  time.Time // the meeting's start: 0 of its clock
+	who    transcript.Participant
+	log    *tracklog.Log
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	through  atomic.Int64 // ticks; read by Pipeline.Meeting
+	revision int          // of the segment that comes next
+	// uncertain is set when it is not known whether the last commit was stored.
+	uncertain bool
+	finished  meeting.State // of the meeting, once the track is done
+}
+
+// ms is the place of a sample (16 kHz) of the track on the meeting's clock.
+func (t *track) ms(sample int64) int64 {
+	return t.row.StartedAt.Sub(t.began).Milliseconds() + sample*1000/audio.FrameRate
+}
+
+func (t *track) segment(u transcribe.Utterance, n int64) transcript.Segment {
+	s := transcript.Segment{
+		ID: fmt.Sprintf("%s.%d", t.row.ID, n), Meeting: t.row.Meeting, Track: t.row.ID,
+		Participant: t.who, StartMS: t.ms(u.Start), EndMS: t.ms(u.End), Text: u.Text,
+		Revision: t.revision, Engine: t.p.cfg.Engine,
+	}
+	for _, w := range u.Words {
+		s.Words = append(s.Words, transcript.Word{
+			Text: w.Text, StartMS: t.ms(w.Start), EndMS: t.ms(w.End), Confidence: w.Confidence,
+		})
+	}
+	return s
+}
+
+// Interim implements transcribe.Sink.
+func (t *track) Interim(u transcribe.Utterance) {
+	t.revision++
+	t.caption(t.segment(u, t.row.NextSegment), 0)
+}
+
+// Commit implements transcribe.Sink.
+func (t *track) Commit(ctx context.Context, through int64, finals []transcribe.Utterance) error {
+	_, _, account, _ := t.log.State()
+	c := store.Commit{
+		Track: t.row.ID, Through: min(through*audio.TicksPerSample, account.Total()), Account: account,
+	}
+	return t.commit(ctx, c, finals)
+}
+
+func (t *track) commit(ctx context.Context, c store.Commit, finals []transcribe.Utterance) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	if t.uncertain {
+		row, err := t.p.cfg.Store.Claim(ctx, t.row.ID)
+		if err != nil {
+			return err
+		}
+		known := row.NextSegment > t.row.NextSegment
+		t.row.Epoch, t.row.NextSegment, t.uncertain = row.Epoch, row.NextSegment, false
+		if known && row.Through >= c.Through {
+			t.through.Store(row.Through)
+			return nil
+		}
+	}
+	c.Epoch = t.row.Epoch
+	n := t.row.NextSegment
+	t.revision++
+	for _, u := range finals {
+		s := t.segment(u, n)
+		s.Final = true
+		c.Segments = append(c.Segments, s)
+		n++
+	}
+	last, err := t.p.cfg.Store.Commit(ctx, c)
+	if errors.Is(err, store.ErrNotOwner) {
+		return transcribe.ErrNotOwner
+	}
+	if err != nil {
+		t.uncertain = true
+		return err
+	}
+	t.through.Store(c.Through)
+	t.row.NextSegment = n
+	if len(finals) > 0 {
+		t.revision = 0
+	}
+	for i, s := range c.Segments {
+		t.caption(s, last-int64(len(c.Segments)-1-i))
+	}
+	return nil
+}
+
+func (t *track) caption(s transcript.Segment, number int64) {
+	t.p.cfg.Publish(meeting.Event{
+		Room: t.room, Meeting: t.row.Meeting, Type: meeting.EventCaption, Number: number, Data: s,
+	})
+}
+
+// run transcribes the track and finishes it. When the server shuts down before
+// that, the track stays as it is for the next start.
+func (t *track) run() {
+	state := meeting.TrackComplete
+	err := t.transcribe()
+	var incomplete *transcribe.Incomplete
+	switch {
+	case err == nil:
+	case t.ctx.Err() != nil:
+		if cerr := t.log.Close(); cerr != nil {
+			t.p.log.Error("close a track's log", "track", t.row.ID, "err", cerr)
+		}
+		return
+	case errors.As(err, &incomplete):
+		t.p.log.Error("a part of a track could not be transcribed", "track", t.row.ID, "err", err)
+		state = meeting.TrackIncomplete
+		err = t.skip(incomplete.From*audio.TicksPerSample, incomplete.Reason)
+	}
+	if cerr := t.log.Close(); cerr != nil {
+		t.p.log.Error("close a track's log", "track", t.row.ID, "err", cerr)
+	}
+	if err == nil {
+		err = t.finish(state)
+	}
+	if err != nil {
+		t.p.log.Error("a track's transcript was left pending", "track", t.row.ID, "err", err)
+	}
+}
+
+func (t *track) transcribe() error {
+	if t.p.cfg.Supervisor == nil {
+		if err := t.waitEnd(); err != nil {
+			return err
+		}
+		return t.skip(t.row.Through, "no recognizer")
+	}
+	return t.p.cfg.Supervisor.Run(t.ctx, t.row.ID, t.log, t.row.Through/audio.TicksPerSample, t)
+}
+
+// waitEnd reads the log to its end.
+func (t *track) waitEnd() error {
+	next, _, _, _ := t.log.State()
+	for _, err := range t.log.Read(t.ctx, next-min(next, 1)) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skip gives up what lies between from (ticks) and the end of the track.
+func (t *track) skip(from int64, reason string) error {
+	_, end, account, _ := t.log.State()
+	return t.commit(t.ctx, store.Commit{
+		Track: t.row.ID, Through: end, Account: account,
+		Skipped: []meeting.Span{{Start: from, End: end, Reason: reason}},
+	}, nil)
+}
+
+func (t *track) finish(state meeting.TrackState) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), storeTimeout)
+	defer cancel()
+	// The End packet reaches the log a moment before the store knows of it.
+	if err := t.p.endTrackOnce(ctx, t); err != nil {
+		return err
+	}
+	st, err := t.p.cfg.Store.FinishTrack(ctx, t.row.ID, t.row.Epoch, state)
+	if err != nil {
+		return err
+	}
+	t.finished = st
+	return nil
+}
+
+// endTrackOnce ends the track in the store. It may have been by the session's
+// goroutine already, and then that changes nothing.
+func (p *Pipeline) endTrackOnce(ctx context.Context, t *track) error {
+	next, _, _, _ := t.log.State()
+	by, err := endReason(ctx, t.log, next)
+	if err != nil {
+		return err
+	}
+	return p.endTrack(ctx, t.row.ID, by, t.log)
+}
+
+// tellEnd tells those who watch that the track is done, and its meeting if it
+// was the last.
+func (t *track) tellEnd() {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	t.p.mu.Lock()
+	delete(t.p.shown, t.row.Meeting) // the track's state changed, whatever the numbers say
+	t.p.mu.Unlock()
+	t.p.showMeeting(ctx, t.row.Meeting)
+	if t.finished == meeting.StateComplete || t.finished == meeting.StateIncomplete {
+		t.p.cfg.Publish(meeting.Event{
+			Room: t.room, Meeting: t.row.Meeting, Type: meeting.EventEnded,
+			Data: meeting.Ended{Meeting: t.row.Meeting, State: t.finished},
+		})
+	}
+}

@@ -1,0 +1,332 @@
+// Package transcribe turns the log of a track into text, whatever becomes of
+// the recognizer on the way.
+//
+// A Supervisor reads the log, decodes it, and writes the frames to a stream of
+// a Recognizer, while a second goroutine takes the results and commits finals.
+// When a stream dies it opens another and goes on from the last commit: audio
+// waits in the log meanwhile, nothing is dropped. Two goroutines per track, both
+// gone when Run returns.
+package transcribe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"verbatim/media/audio"
+	"verbatim/pipeline/decode"
+	"verbatim/pipeline/vad"
+)
+
+// Lengths are in samples (16 kHz).
+const (
+	// preroll is how far before the last commit a new stream begins: engines
+	// need to hear a word's beginning to know it.
+	preroll = 300 * audio.FrameRate / 1000
+	// warmup is how far before that decoding begins, for the codec to settle.
+	warmup = 500 * audio.FrameRate / 1000
+	// After silentFor without speech the audio up to lag ago is spoken for
+	// without a final, so that a new stream need not hear it again. lag is time
+	// that engines have for a final that they were still thinking about.
+	silentFor = 15 * audio.FrameRate
+	lag       = 10 * audio.FrameRate
+)
+
+// Log is where a track's audio is read from; pipeline/tracklog has one.
+type Log interface {
+	Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, error]
+	SeqAt(tick int64) uint64
+}
+
+// Sink takes the transcript of one track. Positions are samples (16 kHz) of the
+// track. Its methods are not called concurrently.
+type Sink interface {
+	// Interim shows what is being said; it is not kept.
+	Interim(u Utterance)
+	// Commit keeps finals and moves the point up to which audio is spoken for.
+	// ErrNotOwner ends the transcription.
+	Commit(ctx context.Context, through int64, finals []Utterance) error
+}
+
+// ErrNotOwner is returned by a Sink when another process has taken the track.
+var ErrNotOwner = errors.New("the track belongs to another process by now")
+
+// Utterance is a piece of transcript, in samples (16 kHz) of the track.
+type Utterance struct {
+	Start, End int64
+	Text       string
+	Words      []Word
+}
+
+// Supervisor transcribes tracks. It has no state of its own: one is enough for
+// all tracks.
+type Supervisor struct {
+	Recognizer Recognizer
+	Logger     *slog.Logger
+	// OpenTimeout and FinishTimeout bound the engine's answer to Open and Finish.
+	OpenTimeout, FinishTimeout time.Duration
+	// MinBackoff doubles up to MaxBackoff from failure to failure until there is
+	// progress again.
+	MinBackoff, MaxBackoff time.Duration
+	// FinishAttempts is how often a track that has ended is tried without any
+	// progress before the rest of it is given up.
+	FinishAttempts int
+}
+
+// Incomplete is the error of Run when a part of the track was given up, in
+// samples (16 kHz): everything from From to the end.
+type Incomplete struct {
+	From   int64
+	Reason string
+}
+
+func (e *Incomplete) Error() string {
+	return fmt.Sprintf("given up from sample %d: %s", e.From, e.Reason)
+}
+
+// Run transcribes a track from sample `through` on, until everything up to its
+// End is committed. It goes on for as long as that takes, so that an error is
+// that of ctx, ErrNotOwner, the log's, or an *Incomplete.
+func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int64, sink Sink) error {
+	r := &run{s: s, track: track, log: log, sink: sink, through: through}
+	backoff, stuck := s.MinBackoff, 0
+	for {
+		before := r.position()
+		ended, err := r.attempt(ctx)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, ErrNotOwner), errors.As(err, new(*logError)):
+			return err
+		}
+		if r.position() > before {
+			backoff, stuck = s.MinBackoff, 0
+		}
+		if ended {
+			if stuck++; stuck >= s.FinishAttempts {
+				return &Incomplete{From: r.position(), Reason: err.Error()}
+			}
+		}
+		wait := backoff/2 + rand.N(backoff/2+1)
+		s.Logger.Warn("recognizer failed; the audio waits in the log",
+			"track", track, "at_ms", r.position()/(audio.FrameRate/1000), "retry_in", wait, "err", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		backoff = min(2*backoff, s.MaxBackoff)
+	}
+}
+
+// run is the transcription of one track.
+type run struct {
+	s     *Supervisor
+	track string
+	log   Log
+	sink  Sink
+
+	mu      sync.Mutex // guards what follows and the calls of sink
+	through int64
+	pending bool  // an interim is shown whose final has not come
+	fatal   error // of the sink
+}
+
+// logError is an error of the log: trying again with another stream is no help.
+type logError struct{ err error }
+
+func (e *logError) Error() string { return "read the track's log: " + e.err.Error() }
+func (e *logError) Unwrap() error { return e.err }
+
+var errStreamEnded = errors.New("the recognizer ended before the audio did")
+
+func (r *run) position() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.through
+}
+
+// attempt is one stream of the recognizer. ended says that all of the track's
+// audio was written to it.
+func (r *run) attempt(ctx context.Context) (ended bool, err error) {
+	octx, cancel := context.WithTimeout(ctx, r.s.OpenTimeout)
+	stream, err := r.s.Recognizer.Open(octx, Options{Track: r.track})
+	cancel()
+	if err != nil {
+		return false, fmt.Errorf("open: %w", err)
+	}
+	base := max(0, r.position()-preroll)
+
+	actx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	consumed := make(chan error, 1)
+	go func() {
+		err := r.consume(ctx, stream.Results(), base)
+		stop(errStreamEnded) // of no effect when that was by Finish
+		consumed <- err
+	}()
+
+	total, err := r.write(actx, stream, base)
+	if err == nil {
+		ended = true
+		fctx, cancel := context.WithTimeout(ctx, r.s.FinishTimeout)
+		if err = stream.Finish(fctx); err != nil {
+			err = fmt.Errorf("finish: %w", err)
+		}
+		cancel()
+	}
+	cerr := stream.Close()
+	if err := <-consumed; err != nil {
+		return ended, err
+	}
+	if err != nil {
+		if errors.Is(context.Cause(actx), errStreamEnded) && cerr != nil {
+			return ended, fmt.Errorf("%w: %w", errStreamEnded, cerr)
+		}
+		return ended, err
+	}
+	return ended, r.commit(ctx, total, nil)
+}
+
+// write decodes the track from base on and writes it to the stream, up to the
+// track's End, whose position it returns.
+func (r *run) write(ctx context.Context, stream Stream, base int64) (total int64, err error) {
+	var detector vad.Detector
+	d := decode.New()
+	from := r.log.SeqAt(max(0, base-warmup) * audio.TicksPerSample)
+	for p, err := range r.log.Read(ctx, from) {
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return 0, cause
+			}
+			return 0, &logError{err}
+		}
+		if p.Kind == audio.End {
+			return p.Start / audio.TicksPerSample, nil
+		}
+		var werr error
+		d.Packet(p, func(f audio.Frame) bool {
+			if skip := base - f.Start; skip >= int64(len(f.PCM)) {
+				return true
+			} else if skip > 0 {
+				f.PCM, f.Start = f.PCM[skip:], base
+			}
+			detector.Write(f.PCM)
+			if werr = stream.Write(ctx, f); werr != nil {
+				return false
+			}
+			werr = r.silence(ctx, f.Start+int64(len(f.PCM)), base+detector.LastSpeech())
+			return werr == nil
+		})
+		if werr != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return 0, cause
+			}
+			return 0, fmt.Errorf("write: %w", werr)
+		}
+	}
+	return 0, &logError{errors.New("it stopped before its end")}
+}
+
+// silence moves the checkpoint through a long silence.
+func (r *run) silence(ctx context.Context, written, lastSpeech int64) error {
+	r.mu.Lock()
+	through := written - lag
+	due := !r.pending && written-lastSpeech >= silentFor && through-r.through >= silentFor
+	r.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return r.commit(ctx, through, nil)
+}
+
+// consume takes the results of a stream that began at base.
+func (r *run) consume(ctx context.Context, results <-chan Result, base int64) error {
+	begun := r.position() // what lies before it was committed by another stream
+	var failed error
+	for res := range results {
+		if failed != nil {
+			continue // the stream is about to be closed; let it finish
+		}
+		u, ok := clip(res, base, begun)
+		switch {
+		case res.Final && ok:
+			failed = r.commit(ctx, base+res.End, []Utterance{u})
+		case res.Final:
+			failed = r.commit(ctx, base+res.End, nil)
+		case ok:
+			r.interim(u)
+		}
+	}
+	return failed
+}
+
+// clip places a result on the track and takes away what lies before begun, by
+// position and never by text. ok is false when nothing is left.
+func clip(res Result, base, begun int64) (u Utterance, ok bool) {
+	u = Utterance{Start: base + res.Start, End: base + res.End, Text: res.Text}
+	for _, w := range res.Words {
+		w.Start, w.End = base+w.Start, base+w.End
+		u.Words = append(u.Words, w)
+	}
+	if u.Start < begun {
+		if len(u.Words) == 0 {
+			// A stream begins a pre-roll early: what ends within it is the tail
+			// of what was committed.
+			return u, u.End > begun && u.Text != ""
+		}
+		kept := u.Words[:0]
+		for _, w := range u.Words {
+			if (w.Start+w.End)/2 >= begun {
+				kept = append(kept, w)
+			}
+		}
+		if dropped := len(u.Words) - len(kept); dropped > 0 {
+			u.Words = kept
+			u.Text = ""
+			for i, w := range kept {
+				if i > 0 {
+					u.Text += " "
+				}
+				u.Text += w.Text
+			}
+		}
+		if len(kept) > 0 {
+			u.Start = kept[0].Start
+		}
+	}
+	return u, u.Text != ""
+}
+
+func (r *run) interim(u Utterance) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pending = true
+	r.sink.Interim(u)
+}
+
+func (r *run) commit(ctx context.Context, through int64, finals []Utterance) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fatal != nil {
+		return r.fatal
+	}
+	through = max(through, r.through)
+	if err := r.sink.Commit(ctx, through, finals); err != nil {
+		err = fmt.Errorf("commit: %w", err)
+		if errors.Is(err, ErrNotOwner) {
+			r.fatal = err
+		}
+		return err
+	}
+	r.through = through
+	r.pending = r.pending && len(finals) == 0
+	return nil
+}

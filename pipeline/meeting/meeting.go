@@ -4,10 +4,17 @@
 package meeting
 
 import (
+	"errors"
 	"regexp"
 	"time"
 
 	"verbatim/media/audio"
+)
+
+// What a caller can do something about.
+var (
+	ErrNotFound  = errors.New("no such meeting or track")
+	ErrBadCursor = errors.New("not a cursor of this list")
 )
 
 // State of a meeting.

@@ -1,0 +1,63 @@
+// Command verbatim is a WebRTC audio ingestion server for meeting
+// transcription, and a client to try it with. This package reads flags and
+// wires the others; it does nothing by itself.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+type cli struct {
+	Serve   serveCmd         `cmd:"" help:"Run the server."`
+	Publish publishCmd       `cmd:"" help:"Send Ogg Opus files to a server as a participant, and print the captions that come back."`
+	Version kong.VersionFlag `help:"Print the version."`
+
+	LogLevel  slog.Level `help:"Least severe log messages to write: debug, info, warn or error." default:"info"`
+	LogFormat string     `help:"How log messages are written: text or json." enum:"text,json" default:"text"`
+}
+
+func main() {
+	var c cli
+	k := kong.Parse(&c,
+		kong.Name("verbatim"),
+		kong.Description("WebRTC audio ingestion for meeting transcription: every word, in order, nothing lost."),
+		kong.DefaultEnvars("VERBATIM"),
+		kong.Vars{"version": version()},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	// The first Ctrl-C or SIGTERM asks to end; the second ends at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	k.BindTo(ctx, (*context.Context)(nil))
+	k.Bind(logger(c.LogFormat, c.LogLevel))
+	if err := k.Run(); err != nil {
+		if !errors.Is(err, context.Canceled) {
+			fmt.Fprintln(os.Stderr, "verbatim:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+func logger(format string, level slog.Level) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+func version() string {
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
+		return "verbatim " + b.Main.Version
+	}
+	return "verbatim (devel)"
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/transcript"
+	"verbatim/signaling/whipclient"
+)
+
+const ticksPerMS = 48
+
+type publishCmd struct {
+	Files []string      `arg:"" name:"file" help:"Ogg Opus files, sent one after the other." type:"existingfile"`
+	Room  string        `help:"Room to join." required:""`
+	Name  string        `help:"Name to speak under." default:"Publisher"`
+	URL   string        `help:"The server." default:"http://127.0.0.1:8080"`
+	Count int           `help:"How many participants send the files at the same time." default:"1"`
+	Wait  time.Duration `help:"How long to wait for the transcript after the last word." default:"5m"`
+}
+
+// Run publishes and waits until all that was sent is taken in and transcribed.
+func (c *publishCmd) Run(ctx context.Context) error {
+	if c.Count < 1 || c.Count > 1000 {
+		return errors.New("--count is a number from 1 to 1000")
+	}
+	client := &whipclient.Client{URL: strings.TrimRight(c.URL, "/")}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pubs := make([]*publisher, c.Count)
+	screen := &screen{out: os.Stdout, mine: map[string]bool{}}
+	for i := range pubs {
+		name := c.Name
+		if c.Count > 1 {
+			name = fmt.Sprintf("%s %d", c.Name, i+1)
+		}
+		pubs[i] = &publisher{cmd: c, client: client, id: rand.Text(), name: name}
+		screen.mine[pubs[i].id] = true
+	}
+	var watching, publishing sync.WaitGroup
+	watching.Go(func() {
+		if err := client.Events(ctx, c.Room, screen.show); err != nil && ctx.Err() == nil {
+			fmt.Fprintln(os.Stderr, "verbatim: captions:", err)
+		}
+	})
+	errs := make([]error, c.Count)
+	for i, p := range pubs {
+		publishing.Go(func() {
+			if errs[i] = p.run(ctx); errs[i] != nil && c.Count > 1 {
+				errs[i] = fmt.Errorf("%s: %w", p.name, errs[i])
+			}
+		})
+	}
+	publishing.Wait()
+	select { // the last captions were stored before the tracks were complete, and are on their way
+	case <-time.After(300 * time.Millisecond):
+	case <-ctx.Done():
+	}
+	cancel()
+	watching.Wait()
+	return errors.Join(errs...)
+}
+
+// publisher is one participant.
+type publisher struct {
+	cmd      *publishCmd
+	client   *whipclient.Client
+	id, name string
+}
+
+func (p *publisher) run(ctx context.Context) error {
+	s, err := p.client.Join(ctx, p.cmd.Room, p.id, p.name, whipclient.Options{})
+	if err != nil {
+		return err
+	}
+	sent, err := p.play(ctx, s)
+	// Leaving also after Ctrl-C, so that what was said is transcribed.
+	lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err = errors.Join(err, s.Leave(lctx)); err != nil {
+		return err
+	}
+	return p.wait(ctx, s.Meeting, sent)
+}
+
+func (p *publisher) play(ctx context.Context, s *whipclient.Session) (sent int64, err error) {
+	for _, name := range p.cmd.Files {
+		f, err := os.Open(name)
+		if err != nil {
+			return sent, err
+		}
+		n, err := s.Play(ctx, whipclient.ReadOgg(f))
+		sent += n
+		if err = errors.Join(err, f.Close()); err != nil {
+			return sent, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return sent, nil
+}
+
+// wait is over when the server has taken in all that was sent and transcribed it.
+func (p *publisher) wait(ctx context.Context, id string, sent int64) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, p.cmd.Wait, fmt.Errorf("the transcript is not finished after %v (--wait)", p.cmd.Wait))
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var m meeting.Meeting
+		if err := p.client.Get(ctx, "/v1/meetings/"+id, &m); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return err
+		}
+		for _, t := range m.Tracks {
+			if t.Participant != p.id {
+				continue
+			}
+			switch t.State {
+			case meeting.TrackComplete:
+				return taken(t.Coverage, sent)
+			case meeting.TrackIncomplete:
+				return fmt.Errorf("%d ms of what was said could not be transcribed", t.Coverage.SkippedMS)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// taken compares what was sent (ticks, 48 kHz) with what the server accounts for.
+func taken(c meeting.Coverage, sent int64) error {
+	got := c.ReceivedMS + c.RecoveredMS
+	if want := sent / ticksPerMS; got < want-1 { // rounded to milliseconds on both sides
+		return fmt.Errorf("%d ms were sent and the server took in %d ms (%d ms lost on the way)", want, got, c.ConcealedMS)
+	}
+	return nil
+}
+
+// screen prints captions as they come.
+type screen struct {
+	out  io.Writer
+	mine map[string]bool
+	line int // length of the interim that stands on the current line
+}
+
+func (s *screen) show(e whipclient.Event) {
+	if e.Type != meeting.EventCaption {
+		return
+	}
+	var seg transcript.Segment
+	if err := json.Unmarshal(e.Data, &seg); err != nil || !s.mine[seg.Participant.ID] {
+		return
+	}
+	text := fmt.Sprintf("%s: %s", cmp.Or(seg.Participant.Name, seg.Participant.ID), seg.Text)
+	if seg.Final {
+		fmt.Fprintf(s.out, "%s\n", s.over(text))
+		s.line = 0
+		return
+	}
+	if terminal(s.out) {
+		if r := []rune(text); len(r) > 78 {
+			text = "…" + string(r[len(r)-77:])
+		}
+		over := s.over(text)
+		s.line = len([]rune(text))
+		fmt.Fprint(s.out, over)
+	}
+}
+
+// over writes text over the interim on the line.
+func (s *screen) over(text string) string {
+	if s.line == 0 {
+		return text
+	}
+	return "\r" + text + strings.Repeat(" ", max(0, s.line-len([]rune(text))))
+}
+
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"verbatim/media"
+	"verbatim/media/audio"
+	"verbatim/pipeline"
+	"verbatim/pipeline/events"
+	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/store"
+	"verbatim/pipeline/tracklog"
+	"verbatim/pipeline/transcribe"
+	"verbatim/signaling"
+	"verbatim/web"
+)
+
+type serveCmd struct {
+	Listen      string        `help:"Address for HTTP: pages, signaling, API." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	MediaListen string        `help:"UDP address for all media. Without a host: that port on every interface." default:":8080" placeholder:"[HOST]:PORT"`
+	Data        string        `help:"Folder for everything that is kept." default:"./data" type:"path"`
+	Recognizer  string        `help:"What turns speech into text: pocketsphinx:, command:PROGRAM ARG…, or none:." default:"pocketsphinx:" placeholder:"URL"`
+	Linger      time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
+	Drain       time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
+	Fsync       time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
+	CORSOrigin  []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
+	Insecure    bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
+}
+
+// Run serves until ctx ends, then drains.
+func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
+	listener, loopback, err := c.listen(ctx)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() // the HTTP server closes it first; this is for errors on the way
+	recognizer, engine, err := newRecognizer(ctx, c.Recognizer, log)
+	if err != nil {
+		return err
+	}
+	unlock, err := lock(c.Data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+
+	db, err := store.Open(ctx, filepath.Join(c.Data, "verbatim.db"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	logs, err := tracklog.New(tracklog.Options{Dir: filepath.Join(c.Data, "tracks"), SyncEvery: c.Fsync, Logger: log})
+	if err != nil {
+		return err
+	}
+
+	// The background work ends when everything that it works for has ended.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() {
+		if err := logs.Run(background); err != nil && !errors.Is(err, context.Canceled) {
+			log.Error("the last audio could not be written", "err", err)
+		}
+	})
+
+	s := &server{log: log, hub: &events.Hub{}}
+	s.registry, err = meeting.NewRegistry(ctx, meeting.Config{
+		Store: db, Publish: s.hub.Publish, CloseSession: s.closeSession, Linger: c.Linger, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	s.pipeline = pipeline.New(pipeline.Config{
+		Logs: logs, Store: db, Registry: s.registry, Publish: s.hub.Publish,
+		Supervisor: supervisor(recognizer, log), Engine: engine, Logger: log,
+	})
+	if err := s.pipeline.Recover(ctx); err != nil {
+		return err
+	}
+	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, Sink: s, Logger: log}); err != nil {
+		return fmt.Errorf("%w (is another server running? --media-listen changes the port)", err)
+	}
+	wg.Go(func() { s.registry.Run(background) })
+	wg.Go(func() { s.pipeline.Run(background) })
+
+	s.http = signaling.New(signaling.Config{
+		Media: s.media, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Events: s.hub,
+		Web: web.Handler(), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
+	})
+	fmt.Printf("Verbatim is listening: http://%s/\n", listener.Addr())
+	return s.serve(ctx, listener, c.Drain)
+}
+
+// listen opens the HTTP port, on other addresses than loopback only when asked
+// to: there is no authentication yet.
+func (c *serveCmd) listen(ctx context.Context) (l net.Listener, loopback bool, err error) {
+	l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return nil, false, fmt.Errorf("%w (is another server running? --listen changes the address)", err)
+	}
+	addr, ok := l.Addr().(*net.TCPAddr)
+	loopback = ok && addr.IP.IsLoopback()
+	if !loopback && !c.Insecure {
+		return nil, false, errors.Join(
+			fmt.Errorf("%s can be reached from other machines, and anyone there could join and read every meeting; "+
+				"listen on 127.0.0.1, or say --insecure if that is what you want", l.Addr()), l.Close())
+	}
+	return l, loopback, nil
+}
+
+// lock takes the data folder for this process alone.
+func lock(dir string) (unlock func() error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	f := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o600))
+	ok, err := f.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock the data folder: %w", err)
+	}
+	if !ok {
+		return nil, fmt.Errorf("another server is using the data folder %s; stop it, or give this one its own (--data)", dir)
+	}
+	return f.Unlock, nil
+}
+
+func supervisor(r transcribe.Recognizer, log *slog.Logger) *transcribe.Supervisor {
+	if r == nil {
+		return nil
+	}
+	return &transcribe.Supervisor{
+		Recognizer: r, Logger: log,
+		OpenTimeout: 15 * time.Second, FinishTimeout: time.Minute,
+		MinBackoff: 100 * time.Millisecond, MaxBackoff: 30 * time.Second, FinishAttempts: 3,
+	}
+}
+
+// server is what runs; it is the media engine's Sink.
+type server struct {
+	log      *slog.Logger
+	hub      *events.Hub
+	registry *meeting.Registry
+	pipeline *pipeline.Pipeline
+	media    *media.Engine
+	http     *signaling.Server
+}
+
+// OpenTrack implements media.Sink.
+func (s *server) OpenTrack(ctx context.Context, session string, at time.Time) (media.Log, error) {
+	return s.pipeline.OpenTrack(ctx, session, at)
+}
+
+// SessionClosed implements media.Sink.
+func (s *server) SessionClosed(session string, r audio.Reason) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.registry.SessionClosed(ctx, session); err != nil {
+		s.log.Error("a participant's leaving was not stored", "reason", r.String(), "err", err)
+	}
+}
+
+func (s *server) closeSession(session string, r audio.Reason) bool {
+	return s.media.CloseSession(session, r)
+}
+
+// serve answers until ctx ends. Then, in this order: no new sessions; the open
+// ones end with all that they had sent; their tracks are transcribed to the last
+// caption, which the event streams still carry; the streams end.
+func (s *server) serve(ctx context.Context, l net.Listener, drain time.Duration) error {
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	srv := s.http.HTTPServer(base)
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	s.http.Drain()
+	fmt.Println("Shutting down: waiting for the last captions (Ctrl-C again to stop at once).")
+	dctx, cancel := context.WithTimeout(base, drain)
+	defer cancel()
+	err = errors.Join(err, s.media.Close(dctx))
+	if pending := s.pipeline.Close(dctx); pending > 0 {
+		s.log.Warn("some tracks are not transcribed to their end; the next start goes on with them", "tracks", pending)
+	}
+	s.hub.Close()
+	sctx, cancel := context.WithTimeout(base, 5*time.Second)
+	defer cancel()
+	if serr := srv.Shutdown(sctx); serr != nil {
+		s.log.Warn("requests were cut off", "err", serr)
+		err = errors.Join(err, srv.Close())
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}

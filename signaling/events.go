@@ -1,0 +1,177 @@
+package signaling
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/transcript"
+)
+
+const (
+	keepAlive    = 15 * time.Second // proxies close streams that are silent for a minute
+	writeTimeout = 15 * time.Second
+	replayPage   = 200
+)
+
+// events streams what happens in a room (server-sent events, HTML 9.2). The
+// first event is the state; finals that the client has not seen follow.
+//
+// Finals have numbers without holes in each meeting. The stream sends them in
+// that order, whatever order the live events come in, and reads from the store
+// what it has not: so a client that comes back with Last-Event-ID misses none
+// and gets none twice.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
+	room := chi.URLParam(r, "room")
+	// Subscribed before the state is read: nothing falls in between.
+	live, cancel := s.cfg.Events.Subscribe(room)
+	defer cancel()
+
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	st := &stream{s: s, w: w, rc: http.NewResponseController(w), sent: map[string]int64{}}
+	if err := st.resume(r, room); err != nil {
+		return err
+	}
+	if err := st.state(r); err != nil {
+		return err
+	}
+	idle := time.NewTicker(keepAlive)
+	defer idle.Stop()
+	for {
+		select {
+		case <-r.Context().Done():
+			return nil
+		case <-idle.C:
+			if err := st.raw(": still here\n\n"); err != nil {
+				return nil //nolint:nilerr // the client is gone
+			}
+		case e, ok := <-live:
+			if !ok {
+				return nil // too slow, or shutting down: the client comes back
+			}
+			if err := st.event(r, e); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// stream is one client's event stream.
+type stream struct {
+	s    *Server
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	sent map[string]int64 // per meeting, the number of the last final that was sent
+}
+
+// resume reads where the client was. An id of another room counts for nothing.
+func (st *stream) resume(r *http.Request, room string) error {
+	id, number, ok := strings.Cut(r.Header.Get("Last-Event-ID"), ".")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil || n < 0 {
+		return nil //nolint:nilerr // not an id of ours: begin at the beginning
+	}
+	m, err := st.s.cfg.Meetings.Meeting(r.Context(), id)
+	if errors.Is(err, meeting.ErrNotFound) || (err == nil && m.Room != room) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	st.sent[id] = n
+	return nil
+}
+
+// state sends the room's state, and the finals that go with it.
+func (st *stream) state(r *http.Request) error {
+	now, err := st.s.roomState(r)
+	if err != nil {
+		return err
+	}
+	if err := st.send("", meeting.EventState, now); err != nil {
+		return err
+	}
+	// Of a meeting that ended while the client was away, the rest.
+	for id := range st.sent {
+		if now.Meeting == nil || id != now.Meeting.ID {
+			if err := st.finals(r.Context(), id); err != nil && !errors.Is(err, meeting.ErrNotFound) {
+				return err
+			}
+		}
+	}
+	if now.Meeting == nil {
+		return nil
+	}
+	return st.finals(r.Context(), now.Meeting.ID)
+}
+
+// finals sends the stored finals of a meeting that were not sent yet.
+func (st *stream) finals(ctx context.Context, id string) error {
+	for {
+		segments, numbers, err := st.s.cfg.Transcripts.Finals(ctx, id, st.sent[id], replayPage)
+		if err != nil {
+			return err
+		}
+		for i, seg := range segments {
+			if err := st.final(id, numbers[i], seg); err != nil {
+				return err
+			}
+		}
+		if len(segments) < replayPage {
+			return nil
+		}
+	}
+}
+
+func (st *stream) final(id string, n int64, seg transcript.Segment) error {
+	st.sent[id] = n
+	return st.send(fmt.Sprintf("%s.%d", id, n), meeting.EventCaption, seg)
+}
+
+func (st *stream) event(r *http.Request, e meeting.Event) error {
+	switch {
+	case e.Type == meeting.EventState:
+		return st.state(r)
+	case e.Number == 0:
+		return st.send("", e.Type, e.Data)
+	case e.Number <= st.sent[e.Meeting]:
+		return nil
+	case e.Number == st.sent[e.Meeting]+1:
+		if seg, ok := e.Data.(transcript.Segment); ok {
+			return st.final(e.Meeting, e.Number, seg)
+		}
+	}
+	return st.finals(r.Context(), e.Meeting)
+}
+
+func (st *stream) send(id, kind string, data any) error {
+	b, err := json.Marshal(data)
+	if err != nil {
+		return err
+	}
+	if id != "" {
+		id = "id: " + id + "\n"
+	}
+	return st.raw(id + "event: " + kind + "\ndata: " + string(b) + "\n\n")
+}
+
+func (st *stream) raw(text string) error {
+	if err := st.rc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	if _, err := st.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return st.rc.Flush()
+}

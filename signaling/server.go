@@ -1,0 +1,231 @@
+// Package signaling is the HTTP side of Verbatim: WHIP (RFC 9725), rooms and
+// meetings, live events (SSE), exports. It keeps no state but whether it is
+// draining; what it needs of the rest it declares as interfaces.
+//
+// Every handler runs in the goroutine of its request.
+package signaling
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/cors"
+
+	"verbatim/media"
+	"verbatim/media/audio"
+	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/transcript"
+)
+
+// Media answers offers; media.Engine does.
+type Media interface {
+	Accept(ctx context.Context, session string, o media.Offer) (answer string, err error)
+	CloseSession(session string, r audio.Reason) bool
+}
+
+// Rooms knows who is in which room; meeting.Registry does.
+type Rooms interface {
+	Join(ctx context.Context, room string, p transcript.Participant) (meeting.Membership, error)
+	SessionClosed(ctx context.Context, session string) error
+}
+
+// Meetings knows all meetings. Unknown ones are meeting.ErrNotFound.
+type Meetings interface {
+	Meeting(ctx context.Context, id string) (meeting.Meeting, error)
+	LiveMeeting(ctx context.Context, room string) (m meeting.Meeting, ok bool, err error)
+	Meetings(ctx context.Context, room string, limit int, cursor string) (ms []meeting.Meeting, next string, err error)
+	End(ctx context.Context, id string) (meeting.Meeting, error)
+	Erase(ctx context.Context, id string) error
+}
+
+// Transcripts knows what was said. Unknown meetings and tracks are
+// meeting.ErrNotFound.
+type Transcripts interface {
+	// Finals gives the stored segments with a number above after, and their
+	// numbers, in order: at most limit.
+	Finals(ctx context.Context, meeting string, after int64, limit int) ([]transcript.Segment, []int64, error)
+	Transcript(ctx context.Context, meeting string) (transcript.Document, error)
+	Audio(ctx context.Context, meeting, track string) (samples int64, frames iter.Seq2[audio.Frame, error], err error)
+}
+
+// Events tells what happens in a room. A channel that is closed by the other
+// side has lost events.
+type Events interface {
+	Subscribe(room string) (events <-chan meeting.Event, cancel func())
+}
+
+// Config of a Server.
+type Config struct {
+	Media       Media
+	Rooms       Rooms
+	Meetings    Meetings
+	Transcripts Transcripts
+	Events      Events
+	Web         http.Handler // the pages; nil for none
+	Logger      *slog.Logger
+
+	// Loopback says that only this machine can reach the server. Requests must
+	// name it as such then (DNS rebinding).
+	Loopback bool
+	// Origins are those of other sites whose pages may call the API.
+	Origins []string
+}
+
+// Server makes the HTTP handler. It starts nothing.
+type Server struct {
+	cfg      Config
+	draining atomic.Bool
+}
+
+// New makes a server.
+func New(cfg Config) *Server { return &Server{cfg: cfg} }
+
+// Drain makes the server refuse new sessions from now on; all else goes on.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Routes is everything that the server answers.
+func (s *Server) Routes() http.Handler {
+	r := chi.NewRouter()
+	r.Use(s.headers, s.host, s.origin)
+	r.NotFound(s.handle(func(http.ResponseWriter, *http.Request) error {
+		return problem(http.StatusNotFound, "no-route", "There is nothing at this address; the README lists the API.")
+	}))
+	r.MethodNotAllowed(s.handle(s.methodNotAllowed))
+
+	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	r.Get("/readyz", s.handle(s.ready))
+	r.Route("/v1", func(r chi.Router) {
+		r.Use(s.cors())
+		r.Route("/rooms/{room}", func(r chi.Router) {
+			r.Use(s.room)
+			r.Get("/", s.handle(s.getRoom))
+			r.Get("/events", s.handle(s.events))
+			r.Post("/whip", s.handle(s.whip))
+			r.Options("/whip", s.handle(s.whipOptions))
+			r.Get("/whip", s.handle(s.whipGet))
+		})
+		r.Delete("/sessions/{session}", s.handle(s.leave))
+		r.Options("/sessions/{session}", s.handle(s.noContent))
+		r.Get("/sessions/{session}", s.handle(s.noContent))
+		r.Get("/meetings", s.handle(s.listMeetings))
+		r.Route("/meetings/{meeting}", func(r chi.Router) {
+			r.Get("/", s.handle(s.getMeeting))
+			r.Delete("/", s.handle(s.eraseMeeting))
+			r.Post("/end", s.handle(s.endMeeting))
+			r.Get("/transcript.{format}", s.handle(s.transcript))
+			r.Get("/tracks/{track}/audio.wav", s.handle(s.wav))
+		})
+	})
+	if s.cfg.Web != nil {
+		r.Mount("/", s.cfg.Web)
+	}
+	return r
+}
+
+// HTTPServer wraps the handler with limits that no honest client meets. Answers
+// that go on for long set their own deadlines.
+func (s *Server) HTTPServer(ctx context.Context) *http.Server {
+	return &http.Server{
+		Handler:           s.Routes(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+}
+
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) error {
+	if s.draining.Load() {
+		return s.drainingProblem()
+	}
+	_, _ = w.Write([]byte("ready\n"))
+	return nil
+}
+
+func (s *Server) drainingProblem() *Problem {
+	p := problem(http.StatusServiceUnavailable, "shutting-down", "The server is shutting down; try again in a few seconds.")
+	p.retryAfter = 5 * time.Second
+	return p
+}
+
+// methodNotAllowed keeps the Allow header that chi has set.
+func (s *Server) methodNotAllowed(_ http.ResponseWriter, r *http.Request) error {
+	return problem(http.StatusMethodNotAllowed, "method", r.Method+" is not possible here; the Allow header says what is.")
+}
+
+func (s *Server) headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// host refuses requests that reached a loopback server under a foreign name: a
+// page of that name would otherwise be of the same origin.
+func (s *Server) host(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.cfg.Loopback && !loopbackName(r.Host) {
+			problem(http.StatusMisdirectedRequest, "foreign-host",
+				"This server listens on loopback only; call it localhost or 127.0.0.1.").write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func loopbackName(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || (ip != nil && ip.IsLoopback())
+}
+
+// origin refuses what pages of other sites send without being asked for by CORS
+// (cross-site request forgery).
+func (s *Server) origin(next http.Handler) http.Handler {
+	p := http.NewCrossOriginProtection()
+	for _, o := range s.cfg.Origins {
+		if err := p.AddTrustedOrigin(o); err != nil {
+			s.cfg.Logger.Warn("ignoring an origin", "origin", o, "err", err)
+		}
+	}
+	p.SetDenyHandler(s.handle(func(http.ResponseWriter, *http.Request) error {
+		return problem(http.StatusForbidden, "foreign-origin", "Pages of this origin may not do that; the server's --cors-origin allows it.")
+	}))
+	return p.Handler(next)
+}
+
+func (s *Server) cors() func(http.Handler) http.Handler {
+	if len(s.cfg.Origins) == 0 {
+		return func(next http.Handler) http.Handler { return next } // same origin only
+	}
+	return cors.Handler(cors.Options{
+		AllowedOrigins:     slices.Clone(s.cfg.Origins),
+		AllowedMethods:     []string{"GET", "POST", "PATCH", "DELETE", "OPTIONS"},
+		AllowedHeaders:     []string{"Authorization", "Content-Type", "If-Match", "Last-Event-ID"},
+		ExposedHeaders:     []string{"Location", "ETag", "Link", "Verbatim-Meeting", "Retry-After", "Accept-Post"},
+		MaxAge:             3600,
+		OptionsPassthrough: true,
+	})
+}
+
+func routeOf(r *http.Request) string {
+	if c := chi.RouteContext(r.Context()); c != nil {
+		return c.RoutePattern() // not the path: it can hold a session's id
+	}
+	return ""
+}

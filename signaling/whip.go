@@ -1,0 +1,162 @@
+package signaling
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-chi/chi/v5"
+
+	"verbatim/media"
+	"verbatim/media/audio"
+	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/transcript"
+)
+
+const (
+	maxOffer = 64 << 10 // bytes; browsers send 1 to 4 KiB for audio
+	maxName  = 80       // characters
+	sdpType  = "application/sdp"
+)
+
+// room refuses names that no room can have.
+func (s *Server) room(next http.Handler) http.Handler {
+	return s.handle(func(w http.ResponseWriter, r *http.Request) error {
+		if !meeting.ValidRoom(chi.URLParam(r, "room")) {
+			return problem(http.StatusBadRequest, "bad-room",
+				"A room's name is 1 to 64 of a-z, 0-9, - and _, and begins with a letter or digit.")
+		}
+		next.ServeHTTP(w, r)
+		return nil
+	})
+}
+
+// whip begins a session: RFC 9725, 4.2.
+func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
+	if s.draining.Load() {
+		return s.drainingProblem()
+	}
+	offer, err := readOffer(w, r)
+	if err != nil {
+		return err
+	}
+	who, err := participant(r)
+	if err != nil {
+		return err
+	}
+	member, err := s.cfg.Rooms.Join(r.Context(), chi.URLParam(r, "room"), who)
+	if err != nil {
+		return err
+	}
+	answer, err := s.cfg.Media.Accept(r.Context(), member.Session, offer)
+	if err != nil {
+		return errors.Join(offerProblem(err), s.cfg.Rooms.SessionClosed(r.Context(), member.Session))
+	}
+	h := w.Header()
+	h.Set("Content-Type", sdpType)
+	h.Set("Location", baseURL(r)+"/v1/sessions/"+member.Session)
+	h.Set("ETag", `"`+rand.Text()+`"`)
+	h.Set("Verbatim-Meeting", member.Meeting)
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusCreated)
+	_, err = io.WriteString(w, answer)
+	return err
+}
+
+func readOffer(w http.ResponseWriter, r *http.Request) (media.Offer, error) {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != sdpType {
+		w.Header().Set("Accept-Post", sdpType)
+		return media.Offer{}, problem(http.StatusUnsupportedMediaType, "not-sdp", "Send the SDP offer with Content-Type: application/sdp.")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOffer))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return media.Offer{}, problem(http.StatusRequestEntityTooLarge, "offer-too-large", "An SDP offer for one audio track fits into 64 KiB.")
+	}
+	if err != nil {
+		return media.Offer{}, problem(http.StatusBadRequest, "bad-offer", "The request's body ended early.")
+	}
+	if len(body) == 0 {
+		return media.Offer{}, problem(http.StatusBadRequest, "bad-offer", "The request has no body; it must be an SDP offer.")
+	}
+	offer, err := media.ParseOffer(string(body))
+	if err != nil {
+		return media.Offer{}, offerProblem(err)
+	}
+	return offer, nil
+}
+
+// offerProblem tells what is wrong with an offer, if that is what err is about.
+func offerProblem(err error) error {
+	switch {
+	case errors.Is(err, media.ErrUnsupportedMedia):
+		return problem(http.StatusUnprocessableEntity, "unsupported-media", "Offer exactly one audio track and nothing else: "+err.Error()+".")
+	case errors.Is(err, media.ErrNoCodec):
+		return problem(http.StatusUnprocessableEntity, "no-codec", "Offer Opus (opus/48000/2).")
+	case errors.Is(err, media.ErrNotSending):
+		return problem(http.StatusBadRequest, "not-sending", "Offer audio as sendonly: "+err.Error()+". Captions come from the room's /events.")
+	case errors.Is(err, media.ErrMalformedOffer):
+		return problem(http.StatusBadRequest, "bad-offer", "The body must be a complete SDP offer as RTCPeerConnection makes it: "+err.Error()+".")
+	}
+	return err
+}
+
+// participant is who joins, by the query.
+func participant(r *http.Request) (transcript.Participant, error) {
+	q := r.URL.Query()
+	name := strings.TrimSpace(strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return -1
+		}
+		return c
+	}, q.Get("name")))
+	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxName {
+		return transcript.Participant{}, problem(http.StatusBadRequest, "bad-name", "A name is at most 80 characters of UTF-8.")
+	}
+	if name == "" {
+		name = "Guest"
+	}
+	id := q.Get("participant")
+	if id == "" {
+		id = rand.Text()
+	}
+	if !meeting.ValidParticipant(id) {
+		return transcript.Participant{}, problem(http.StatusBadRequest, "bad-participant",
+			"A participant's id is 1 to 64 of A-Z, a-z, 0-9, - and _, and begins with a letter or digit.")
+	}
+	return transcript.Participant{ID: id, Name: name}, nil
+}
+
+// leave ends a session: RFC 9725, 4.2. If-Match is of no matter here.
+func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
+	if !s.cfg.Media.CloseSession(chi.URLParam(r, "session"), audio.ReasonLeft) {
+		return problem(http.StatusNotFound, "no-session", "There is no such session; it may have ended already.")
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func (s *Server) whipOptions(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Accept-Post", sdpType)
+	return s.noContent(w, r)
+}
+
+// whipGet has no content: RFC 9725, 4.2 reserves it.
+func (s *Server) whipGet(w http.ResponseWriter, r *http.Request) error { return s.whipOptions(w, r) }
+
+func (s *Server) noContent(w http.ResponseWriter, _ *http.Request) error {
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// baseURL is how the client calls this server.
+func baseURL(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}

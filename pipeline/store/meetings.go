@@ -1,0 +1,143 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/transcript"
+)
+
+// Join puts p into the room's live meeting. If there is none it begins one,
+// with newID; created says so. Whoever was in the meeting before keeps the time
+// of joining, and gets the new name.
+func (s *Store) Join(ctx context.Context, room string, p transcript.Participant, newID string, now time.Time) (m meeting.Meeting, created bool, err error) {
+	err = s.update(ctx, "join "+room, func(tx *sql.Tx) error {
+		// The update changes nothing; it is what makes the row come back (and be
+		// locked) when the meeting is there already.
+		var id string
+		err := tx.QueryRowContext(ctx, `
+			INSERT INTO meetings (id, room, state, started_at) VALUES ($1, $2, 'live', $3)
+			ON CONFLICT (room) WHERE state = 'live' DO UPDATE SET room = excluded.room
+			RETURNING id`, newID, room, now.UnixMicro()).Scan(&id)
+		if err != nil {
+			return err
+		}
+		created = id == newID
+		_, err = tx.ExecContext(ctx, `
+			INSERT INTO participants (meeting, id, name, joined_at) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (meeting, id) DO UPDATE SET name = excluded.name, left_at = NULL`,
+			id, p.ID, clean(p.Name), now.UnixMicro())
+		if err != nil {
+			return err
+		}
+		m, err = loadOne(ctx, tx, "FROM meetings WHERE id = $1", id)
+		return err
+	})
+	return m, created, err
+}
+
+// Leave notes that a participant has left. Who has left already keeps that
+// time.
+func (s *Store) Leave(ctx context.Context, meetingID, participantID string, at time.Time) error {
+	return s.update(ctx, "leave "+meetingID, func(tx *sql.Tx) error {
+		var id string
+		return found(tx.QueryRowContext(ctx, `
+			UPDATE participants SET left_at = COALESCE(left_at, $3) WHERE meeting = $1 AND id = $2
+			RETURNING id`, meetingID, participantID, at.UnixMicro()).Scan(&id))
+	})
+}
+
+// EndMeeting ends a live meeting, and everyone in it has left. The meeting is
+// complete or incomplete at once when all its tracks are. It returns the state
+// that the meeting is in then; a meeting that is not live stays as it is.
+func (s *Store) EndMeeting(ctx context.Context, id string, at time.Time) (st meeting.State, err error) {
+	err = s.update(ctx, "end meeting "+id, func(tx *sql.Tx) error {
+		var ended string
+		err := tx.QueryRowContext(ctx, `
+			UPDATE meetings SET state = 'ended', ended_at = $2 WHERE id = $1 AND state = 'live'
+			RETURNING id`, id, at.UnixMicro()).Scan(&ended)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		if err == nil {
+			_, err = tx.ExecContext(ctx, `
+				UPDATE participants SET left_at = $2 WHERE meeting = $1 AND left_at IS NULL`, id, at.UnixMicro())
+			if err != nil {
+				return err
+			}
+		}
+		st, err = settle(ctx, tx, id)
+		return err
+	})
+	return st, err
+}
+
+// settle makes an ended meeting complete or incomplete when all its tracks are,
+// and returns its state.
+func settle(ctx context.Context, tx *sql.Tx, id string) (meeting.State, error) {
+	// The update is a lock that every dialect has. Two processes that finish the
+	// last two tracks at once would otherwise each see the other's unfinished.
+	var st meeting.State
+	err := tx.QueryRowContext(ctx,
+		"UPDATE meetings SET state = state WHERE id = $1 RETURNING state", id).Scan(&st)
+	if err != nil {
+		return "", found(err)
+	}
+	if st != meeting.StateEnded {
+		return st, nil
+	}
+	var open, incomplete int
+	err = tx.QueryRowContext(ctx, `
+		SELECT COUNT(CASE WHEN state IN ('live', 'pending') THEN 1 END),
+		       COUNT(CASE WHEN state = 'incomplete' THEN 1 END)
+		FROM tracks WHERE meeting = $1`, id).Scan(&open, &incomplete)
+	switch {
+	case err != nil:
+		return "", err
+	case open > 0:
+		return st, nil
+	case incomplete > 0:
+		st = meeting.StateIncomplete
+	default:
+		st = meeting.StateComplete
+	}
+	_, err = tx.ExecContext(ctx, "UPDATE meetings SET state = $2 WHERE id = $1", id, string(st))
+	return st, err
+}
+
+// Delete erases everything of a meeting. When it returns nil, no byte of what
+// was said in it, nor of who was there, is left in the database's files. Once
+// the rows are gone it goes on when ctx ends; if the rest fails it can be called
+// again, and is done by the next Open at the latest.
+func (s *Store) Delete(ctx context.Context, meetingID string) error {
+	s.erasing.Lock()
+	defer s.erasing.Unlock()
+	err := s.update(ctx, "delete meeting "+meetingID, func(tx *sql.Tx) error {
+		for _, q := range []string{
+			"DELETE FROM skipped WHERE track IN (SELECT id FROM tracks WHERE meeting = $1)",
+			"DELETE FROM segments WHERE meeting = $1",
+			"DELETE FROM tracks WHERE meeting = $1",
+			"DELETE FROM participants WHERE meeting = $1",
+		} {
+			if _, err := tx.ExecContext(ctx, q, meetingID); err != nil {
+				return err
+			}
+		}
+		var id string
+		err := tx.QueryRowContext(ctx, "DELETE FROM meetings WHERE id = $1 RETURNING id", meetingID).Scan(&id)
+		if err != nil {
+			return found(err)
+		}
+		_, err = tx.ExecContext(ctx, markErase)
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	// Also for what is not found: that may be the second try of one whose
+	// erasure failed half-way.
+	return errors.Join(err, s.erase(context.WithoutCancel(ctx)))
+}

@@ -1,0 +1,199 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"verbatim/pipeline/meeting"
+)
+
+// Meeting returns a meeting with its participants in the order in which they
+// joined, its tracks in the order in which they started, and their coverage.
+func (s *Store) Meeting(ctx context.Context, id string) (m meeting.Meeting, err error) {
+	err = s.view(ctx, "meeting "+id, func(tx *sql.Tx) error {
+		m, err = loadOne(ctx, tx, "FROM meetings WHERE id = $1", id)
+		return err
+	})
+	return m, err
+}
+
+// LiveMeeting returns the meeting that is going on in a room.
+func (s *Store) LiveMeeting(ctx context.Context, room string) (m meeting.Meeting, err error) {
+	err = s.view(ctx, "live meeting in "+room, func(tx *sql.Tx) error {
+		m, err = loadOne(ctx, tx, "FROM meetings WHERE room = $1 AND state = 'live'", room)
+		return err
+	})
+	return m, err
+}
+
+// LiveMeetings returns all meetings that are going on, the newest first.
+func (s *Store) LiveMeetings(ctx context.Context) (ms []meeting.Meeting, err error) {
+	err = s.view(ctx, "live meetings", func(tx *sql.Tx) error {
+		ms, err = load(ctx, tx, "FROM meetings WHERE state = 'live' ORDER BY started_at DESC, id DESC")
+		return err
+	})
+	return ms, err
+}
+
+// Meetings returns up to limit (at least 1) meetings of a room, or of all rooms
+// if room is empty, the newest first. cursor is empty at first, and then what
+// the call before returned as next, which is empty at the end. Meetings that
+// begin while someone pages through come on no later page.
+func (s *Store) Meetings(ctx context.Context, room string, limit int, cursor string) (ms []meeting.Meeting, next string, err error) {
+	startedAt, id, err := parseCursor(cursor)
+	if err != nil {
+		return nil, "", fmt.Errorf("meetings: %w", err)
+	}
+	limit = max(limit, 1)
+	// One more than asked for tells whether there is a next page.
+	where, args := "", []any{startedAt, id, limit + 1}
+	if room != "" {
+		where, args = "room = $4 AND ", append(args, room)
+	}
+	err = s.view(ctx, "meetings", func(tx *sql.Tx) error {
+		ms, err = load(ctx, tx, "FROM meetings WHERE "+where+
+			"(started_at, id) < ($1, $2) ORDER BY started_at DESC, id DESC LIMIT $3", args...)
+		return err
+	})
+	if len(ms) > limit {
+		ms = ms[:limit]
+		next = makeCursor(ms[limit-1])
+	}
+	return ms, next, err
+}
+
+func makeCursor(m meeting.Meeting) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %s", m.StartedAt.UnixMicro(), m.ID))
+}
+
+func parseCursor(cursor string) (startedAt int64, id string, err error) {
+	if cursor == "" {
+		return math.MaxInt64, "", nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return 0, "", ErrBadCursor
+	}
+	at, id, ok := strings.Cut(string(b), " ")
+	startedAt, err = strconv.ParseInt(at, 10, 64)
+	if !ok || err != nil || id != clean(id) {
+		return 0, "", ErrBadCursor
+	}
+	return startedAt, id, nil
+}
+
+func loadOne(ctx context.Context, tx *sql.Tx, from string, args ...any) (meeting.Meeting, error) {
+	ms, err := load(ctx, tx, from, args...)
+	if err != nil {
+		return meeting.Meeting{}, err
+	}
+	if len(ms) == 0 {
+		return meeting.Meeting{}, ErrNotFound
+	}
+	return ms[0], nil
+}
+
+// load reads the meetings of a query, which is given from its FROM on, and all
+// that belongs to them, in four queries however many they are.
+func load(ctx context.Context, tx *sql.Tx, from string, args ...any) ([]meeting.Meeting, error) {
+	ms, err := collect(ctx, tx, scanMeeting, "SELECT id, room, state, started_at, ended_at "+from, args...)
+	if err != nil {
+		return nil, err
+	}
+	index := make(map[string]*meeting.Meeting, len(ms))
+	for i := range ms {
+		index[ms[i].ID] = &ms[i]
+	}
+	type member struct {
+		meeting string
+		meeting.Participant
+	}
+	scan := func(rows *sql.Rows) (p member, err error) {
+		var joined int64
+		var left sql.NullInt64
+		err = rows.Scan(&p.meeting, &p.ID, &p.Name, &joined, &left)
+		p.JoinedAt, p.LeftAt = fromMicro(joined), fromNullMicro(left)
+		return p, err
+	}
+	ps, err := collect(ctx, tx, scan, `
+		SELECT meeting, id, name, joined_at, left_at FROM participants
+		WHERE meeting IN (SELECT id `+from+`) ORDER BY joined_at, id`, args...)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range ps {
+		m := index[p.meeting]
+		m.Participants = append(m.Participants, p.Participant)
+	}
+	ts, err := loadTracks(ctx, tx, "WHERE meeting IN (SELECT id "+from+")", args...)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range ts {
+		m := index[t.Meeting]
+		m.Tracks = append(m.Tracks, t)
+		m.Coverage = m.Coverage.Plus(t.Coverage)
+	}
+	return ms, nil
+}
+
+func scanMeeting(rows *sql.Rows) (meeting.Meeting, error) {
+	m := meeting.Meeting{Participants: []meeting.Participant{}, Tracks: []meeting.Track{}}
+	var started int64
+	var ended sql.NullInt64
+	err := rows.Scan(&m.ID, &m.Room, &m.State, &started, &ended)
+	m.StartedAt, m.EndedAt = fromMicro(started), fromNullMicro(ended)
+	return m, err
+}
+
+// loadTracks reads the tracks that a WHERE clause selects, in the order in
+// which they started, with what was skipped of them.
+func loadTracks(ctx context.Context, tx *sql.Tx, where string, args ...any) ([]meeting.Track, error) {
+	ts, err := collect(ctx, tx, scanTrack, `
+		SELECT id, meeting, participant, state, ended_by, started_at, epoch, through, next_segment,
+			received, recovered, concealed, silence, discontinuity, shed
+		FROM tracks `+where+` ORDER BY started_at, id`, args...)
+	if err != nil {
+		return nil, err
+	}
+	type skip struct {
+		track string
+		meeting.Span
+	}
+	scan := func(rows *sql.Rows) (s skip, err error) {
+		err = rows.Scan(&s.track, &s.Start, &s.End, &s.Reason)
+		return s, err
+	}
+	skips, err := collect(ctx, tx, scan, `
+		SELECT track, start_tick, end_tick, reason FROM skipped
+		WHERE track IN (SELECT id FROM tracks `+where+`) ORDER BY track, start_tick, end_tick`, args...)
+	if err != nil {
+		return nil, err
+	}
+	spans := map[string][]meeting.Span{}
+	for _, s := range skips {
+		spans[s.track] = append(spans[s.track], s.Span)
+	}
+	for i := range ts {
+		t := &ts[i]
+		t.Skipped = spans[t.ID]
+		t.Coverage = meeting.NewCoverage(t.Account, t.Through, t.Skipped)
+	}
+	return ts, nil
+}
+
+func scanTrack(rows *sql.Rows) (meeting.Track, error) {
+	var t meeting.Track
+	var started int64
+	a := &t.Account
+	err := rows.Scan(&t.ID, &t.Meeting, &t.Participant, &t.State, &t.EndedBy, &started,
+		&t.Epoch, &t.Through, &t.NextSegment,
+		&a.Received, &a.Recovered, &a.Concealed, &a.Silence, &a.Discontinuity, &a.Shed)
+	t.StartedAt = fromMicro(started)
+	return t, err
+}

@@ -1,0 +1,119 @@
+package tracklog
+
+import (
+	"slices"
+	"sort"
+)
+
+const (
+	// chunkSize is about a second of speech. A chunk is one allocation, so that
+	// Append allocates once in some sixty packets.
+	chunkSize = 8 << 10
+	// chunkCost is what a chunk takes besides its buffer.
+	chunkCost = 96
+	// markEvery is the distance of index entries in the file: seeking reads at
+	// most as much in vain, and three hours of speech need 1,000 entries.
+	markEvery = 64 << 10
+)
+
+// mark is an entry of the sparse index: the frame at off begins with seq, start.
+type mark struct {
+	seq   uint64
+	start int64
+	off   int64
+}
+
+// addMark adds m to an index if it is far enough from the last entry.
+func addMark(marks []mark, m mark) []mark {
+	if n := len(marks); n > 0 && m.off-marks[n-1].off < markEvery {
+		return marks
+	}
+	return append(marks, m)
+}
+
+// chunk holds frames one after the other. Readers look at buf without a lock
+// up to the length they saw under Log.mu: bytes are only ever added behind it,
+// and whoever wants to change some makes a new chunk instead. Garbage
+// collection ends a chunk's life, so that packets may point into it.
+type chunk struct {
+	seq     uint64
+	start   int64 // with seq: of the first frame
+	buf     []byte
+	written int  // bytes of buf that are in the file
+	shed    bool // there is nothing left to shed in it
+	gone    bool // no longer part of the log: dropped, or replaced
+}
+
+// room returns the chunk that the next size bytes go to. It says whether
+// memory was taken for it. Log.mu is held.
+func (l *Log) room(size int) (c *chunk, grown bool) {
+	if n := len(l.chunks); n > 0 {
+		if c = l.chunks[n-1]; cap(c.buf)-len(c.buf) >= size {
+			return c, false
+		}
+	}
+	c = &chunk{seq: l.seq, start: l.start, buf: make([]byte, 0, max(size, chunkSize))}
+	l.chunks = append(l.chunks, c)
+	l.use(cap(c.buf) + chunkCost)
+	return c, true
+}
+
+// drop forgets chunks that are in the file, the oldest first, as long as keep
+// bytes of such chunks remain. Log.mu is held.
+func (l *Log) drop(keep int) {
+	have, n := 0, 0
+	for _, c := range l.chunks {
+		if c.written < len(c.buf) {
+			break
+		}
+		have += len(c.buf)
+	}
+	for _, c := range l.chunks {
+		if have -= len(c.buf); have < keep || c.written < len(c.buf) {
+			break
+		}
+		c.gone = true
+		l.use(-cap(c.buf) - chunkCost)
+		n++
+	}
+	l.chunks = slices.Delete(l.chunks, 0, n)
+}
+
+// dropAll forgets every chunk. Log.mu is held.
+func (l *Log) dropAll() {
+	for _, c := range l.chunks {
+		c.gone = true
+	}
+	l.chunks = nil
+	l.use(-int(l.memory))
+}
+
+// replace puts fresh, which holds buf from seq, start of the first on, in the
+// place of the chunks from and up to but without to. Log.mu is held.
+func (l *Log) replace(from, to int, buf []byte) *chunk {
+	first := l.chunks[from]
+	fresh := &chunk{seq: first.seq, start: first.start, buf: buf, written: first.written}
+	l.use(cap(buf) + chunkCost)
+	for _, c := range l.chunks[from:to] {
+		c.gone = true
+		l.use(-cap(c.buf) - chunkCost)
+	}
+	l.chunks = slices.Replace(l.chunks, from, to, fresh)
+	return fresh
+}
+
+// chunkOf is the index of the last chunk that before accepts, or -1. Log.mu is
+// held.
+func (l *Log) chunkOf(before func(*chunk) bool) int {
+	return sort.Search(len(l.chunks), func(i int) bool { return !before(l.chunks[i]) }) - 1
+}
+
+// markOf is the last index entry that before accepts; the first of all if it
+// accepts none. Log.mu is held.
+func (l *Log) markOf(before func(mark) bool) mark {
+	i := sort.Search(len(l.marks), func(i int) bool { return !before(l.marks[i]) }) - 1
+	if i < 0 {
+		return mark{off: headerLen}
+	}
+	return l.marks[i]
+}

@@ -1,0 +1,365 @@
+package tracklog
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"verbatim/media/audio"
+)
+
+func TestRunWritesAndSyncs(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t, Options{Dir: dir, WriteEvery: 500 * time.Millisecond, SyncEvery: time.Second})
+		d := (&disk{}).into(s)
+		began := time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		l := must(s.Create("m", "t"))
+		state := func() (size, synced int64) {
+			synctest.Wait()
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.size, l.synced
+		}
+		var tx sender
+		appendAll(t, l, tx.coded(1, 100)...)
+		one := int64(headerLen + prefixLen + fixedLen + 100)
+		for _, step := range []struct {
+			at           time.Duration
+			size, synced int64
+		}{{400, 0, 0}, {600, one, 0}, {900, one, 0}, {1100, one, one}} {
+			time.Sleep(time.Until(began.Add(step.at * time.Millisecond)))
+			if size, synced := state(); size != step.size || synced != step.synced {
+				t.Errorf("after %d ms %d bytes are written, %d synced; want %d and %d", step.at, size, synced, step.size, step.synced)
+			}
+		}
+		time.Sleep(time.Minute)
+		if n := d.synced(); n != 1 {
+			t.Errorf("%d syncs of a log at rest", n)
+		}
+		appendAll(t, l, tx.end(audio.ReasonLeft))
+		if size, synced := state(); size <= one || synced != size {
+			t.Errorf("the end is not on disk at once: %d of %d bytes", synced, size)
+		}
+		other := must(s.Create("m", "u"))
+		appendAll(t, other, (&sender{}).coded(1, 100)...)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if other.synced != one {
+			t.Errorf("left unwritten: %d", other.synced)
+		}
+		closeLog(t, l)
+		closeLog(t, other)
+	})
+}
+
+func TestNeverSync(t *testing.T) {
+	s := newStore(t, Options{SyncEvery: -1})
+	d := (&disk{}).into(s)
+	l := must(s.Create("m", "t"))
+	var tx sender
+	appendAll(t, l, tx.coded(1, 100)...)
+	s.flush(true)
+	closeLog(t, l)
+	if n := d.synced(); n != 0 {
+		t.Errorf("%d syncs", n)
+	}
+}
+
+func TestDiskFullAndBack(t *testing.T) {
+	var lines logLines
+	s := newStore(t, Options{MemoryBytes: 256 << 10, TailBytes: 8 << 10, Logger: lines.logger()})
+	d := (&disk{}).into(s)
+	l, small := must(s.Create("m", "t")), must(s.Create("m", "small"))
+	var tx, tx2 sender
+	var sent []audio.Packet
+	write := func(packets ...audio.Packet) {
+		sent = append(sent, packets...)
+		appendAll(t, l, packets...)
+	}
+	write(tx.coded(500, 100)...)
+	appendAll(t, small, tx2.coded(20, 100)...)
+	s.flush(true)
+	for i := range 300 {
+		d.set(true, i*13) // each try leaves other debris behind
+		write(tx.coded(50, 100)...)
+		if i%10 == 0 {
+			write(tx.packet(audio.Lost, 1920, nil))
+		}
+		if s.flush(true) == 0 {
+			t.Fatal("the disk is not full")
+		}
+		if m := s.memory.Load(); m > s.o.MemoryBytes {
+			t.Fatalf("%d bytes are in use", m)
+		}
+	}
+	// The end comes while there is still something to shed.
+	end := tx.end(audio.ReasonLeft)
+	write(end)
+	more := must(s.Create("m", "more"))
+	var tx3 sender
+	for range 40 {
+		appendAll(t, more, tx3.coded(50, 100)...)
+	}
+	_, _, acct, _ := l.State()
+	_, _, acct3, _ := more.State()
+	if acct.Shed == 0 || acct.Total() != tx.acct.Total() || s.Shed() != acct.Shed+acct3.Shed {
+		t.Errorf("account %+v after %+v, the store counts %d", acct, tx.acct, s.Shed())
+	}
+	if _, _, acct, _ := small.State(); acct != tx2.acct {
+		t.Errorf("the small log lost something before the large one: %+v", acct)
+	}
+	if n := lines.count("level=ERROR"); n != 1 {
+		t.Errorf("%d errors are logged for one log that had something to write", n)
+	}
+	if n := lines.count("audio is given up"); n < 1 || n > 2 {
+		t.Errorf("%d warnings", n)
+	}
+
+	d.set(false, 0)
+	if n := s.flush(true); n > 0 {
+		t.Fatalf("%d logs cannot be written", n)
+	}
+	if n := lines.count("is written again"); n != 1 {
+		t.Errorf("%d times it is reported well again", n)
+	}
+	for _, l := range []*Log{l, small, more} {
+		closeLog(t, l)
+	}
+	l = must(s.Open("m", "t"))
+	got := readN(t, l, 0, len(sent))
+	compare(t, got, sent, sameOrShed)
+	compare(t, got[:500], sent[:500], same)
+	if info, err := got[len(got)-1].EndInfo(); err != nil || info.Totals != acct || info.Reason != audio.ReasonLeft {
+		t.Errorf("the end says %+v, the account was %+v", info, acct)
+	}
+	for i := 1; i < len(got); i++ {
+		if got[i].At.Before(got[i-1].At) {
+			t.Fatalf("time runs back at packet %d", i)
+		}
+	}
+	if _, _, again, ended := l.State(); again != acct || !ended {
+		t.Errorf("reopened: %+v, %v", again, ended)
+	}
+	closeLog(t, l)
+	if lines.count("was cut") != 0 {
+		t.Error("something had to be cut")
+	}
+}
+
+// A long outage ends up in few bytes.
+func TestOutageOfHours(t *testing.T) {
+	s := newStore(t, Options{MemoryBytes: 128 << 10})
+	(&disk{}).into(s).set(true, 0)
+	l := must(s.Create("m", "t"))
+	var tx sender
+	for range 4 * 3600 {
+		appendAll(t, l, tx.coded(50, 80)...)
+	}
+	if m := s.memory.Load(); m > s.o.MemoryBytes {
+		t.Errorf("%d bytes are in use", m)
+	}
+	n := uint64(0)
+	for p, err := range l.Read(t.Context(), 0) {
+		if err != nil || p.Seq != n || p.Start != int64(n)*960 {
+			t.Fatalf("got %+v, %v", p, err)
+		}
+		if n++; n == tx.seq {
+			break
+		}
+	}
+	if got := l.SeqAt(3600 * audio.TickRate); got != 3600*50 {
+		t.Errorf("the packet at one hour is %d", got)
+	}
+	if err := l.Close(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("close: %v", err)
+	}
+	if s.memory.Load() != 0 {
+		t.Errorf("%d bytes are left", s.memory.Load())
+	}
+}
+
+// Reading goes on from memory after a Close that could not write.
+func TestCloseFails(t *testing.T) {
+	s := newStore(t, Options{})
+	d := (&disk{}).into(s)
+	l := must(s.Create("m", "t"))
+	var tx sender
+	sent := tx.coded(100, 100)
+	appendAll(t, l, sent[:50]...)
+	s.flush(true)
+	appendAll(t, l, sent[50:]...)
+	d.set(true, 200)
+	if err := l.Close(); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("close: %v", err)
+	}
+	compare(t, readN(t, l, 0, 100), sent, same)
+	d.set(false, 0)
+	l = must(s.Open("m", "t"))
+	compare(t, readN(t, l, 0, 50), sent[:50], same)
+	if next, _, _, _ := l.State(); next != 50+1 { // 200 bytes more were one packet and a bit
+		t.Errorf("next is %d", next)
+	}
+	closeLog(t, l)
+}
+
+func TestSyncFailure(t *testing.T) {
+	var lines logLines
+	s := newStore(t, Options{Logger: lines.logger()})
+	d := (&disk{fsync: syscall.EIO}).into(s)
+	l := must(s.Create("m", "t"))
+	var tx sender
+	for range 5 {
+		appendAll(t, l, tx.coded(1, 10)...)
+		if n := s.flush(true); n != 1 {
+			t.Errorf("%d failures", n)
+		}
+	}
+	d.fsync = nil
+	if n := s.flush(true); n != 0 || lines.count("level=ERROR") != 1 || lines.count("written again") != 1 {
+		t.Errorf("%d failures; logged:\n%s", n, lines.buf.String())
+	}
+	closeLog(t, l)
+}
+
+func TestReopen(t *testing.T) {
+	s := newStore(t, Options{})
+	l := must(s.Create("m", "t"))
+	var tx sender
+	sent := append(tx.coded(20, 30), tx.end(audio.ReasonLeft))
+	appendAll(t, l, sent...)
+	closeLog(t, l)
+	path := filepath.Join(s.o.Dir, "m", "t.log")
+	whole := must(os.ReadFile(path))
+	frameAt := func(i int) int { return headerLen + i*(prefixLen+fixedLen+30) }
+	flip := func(at int) []byte {
+		b := append([]byte(nil), whole...)
+		b[at] ^= 1
+		return b
+	}
+	for name, c := range map[string]struct {
+		file    []byte
+		packets uint64
+		size    int
+		err     error
+	}{
+		"whole":             {whole, 21, len(whole), nil},
+		"more behind":       {append(whole[:len(whole):len(whole)], 1, 2, 3), 21, len(whole), nil},
+		"empty":             {nil, 0, 0, nil},
+		"torn header":       {whole[:5], 0, 0, nil},
+		"zeros":             {make([]byte, 4096), 0, 0, nil},
+		"header only":       {whole[:headerLen], 0, headerLen, nil},
+		"flipped payload":   {flip(frameAt(7) + 60), 7, frameAt(7), nil},
+		"flipped length":    {flip(frameAt(7)), 7, frameAt(7), nil},
+		"zeros behind":      {append(whole[:frameAt(9):frameAt(9)], make([]byte, 500)...), 9, frameAt(9), nil},
+		"frame left out":    {append(whole[:frameAt(4):frameAt(4)], whole[frameAt(5):]...), 4, frameAt(4), nil},
+		"frame twice":       {append(whole[:frameAt(5):frameAt(5)], whole[frameAt(4):]...), 5, frameAt(5), nil},
+		"end of other sums": {append(whole[:frameAt(20):frameAt(20)], appendFrame(nil, &frame{n: 1, p: audio.NewEnd(20, 20*960, epoch, audio.EndInfo{})})...), 20, frameAt(20), nil},
+		"other version":     {flip(headerLen - 1), 0, len(whole), ErrCorrupt},
+		"other file":        {[]byte("something else"), 0, 14, ErrCorrupt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(path, c.file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l, err := s.Open("m", "t")
+			if size := int(must(os.Stat(path)).Size()); !errors.Is(err, c.err) || size != c.size {
+				t.Fatalf("%d bytes are left, want %d; %v", size, c.size, err)
+			}
+			if err != nil {
+				return
+			}
+			next, start, _, ended := l.State()
+			if next != c.packets || start != min(int64(next), 20)*960 || ended != (next == 21) {
+				t.Errorf("state %d, %d, %v", next, start, ended)
+			}
+			compare(t, readN(t, l, 0, int(next)), sent[:next], same)
+			if !ended {
+				tx := sender{seq: next, start: start}
+				more := tx.coded(3, 40)
+				appendAll(t, l, more...)
+				compare(t, readN(t, l, next, 3), more, same)
+				closeLog(t, l)
+				l = must(s.Open("m", "t"))
+				compare(t, readN(t, l, next, 3), more, same)
+			}
+			closeLog(t, l)
+		})
+	}
+}
+
+// A file that cannot be read at the moment must not be cut.
+func TestReopenReadError(t *testing.T) {
+	if c, err := scan(brokenFile{}, 1<<20); !errors.Is(err, syscall.EIO) {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
+type brokenFile struct{}
+
+func (brokenFile) ReadAt(b []byte, off int64) (int, error) {
+	if off > 0 {
+		return 0, syscall.EIO
+	}
+	return copy(b, header[:]), nil
+}
+
+// Everybody at once: writers, the flusher, readers of all speeds, Open and
+// Close, memory so small that written chunks go at once.
+func TestConcurrent(t *testing.T) {
+	s := newStore(t, Options{MemoryBytes: 32 << 20, TailBytes: 4 << 10, WriteEvery: time.Millisecond, SyncEvery: 2 * time.Millisecond})
+	ctx, cancel := context.WithCancel(t.Context())
+	var flusher, wg sync.WaitGroup
+	flusher.Go(func() {
+		if err := s.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, track := range []string{"a", "b", "c"} {
+		l := must(s.Create("m", track))
+		var tx sender
+		sent := append(tx.coded(5000, 120), tx.end(audio.ReasonLeft))
+		for from := range uint64(4) {
+			wg.Go(func() {
+				l := must(s.Open("m", track))
+				defer closeLog(t, l)
+				next := from * 1200
+				for p, err := range l.Read(ctx, next) {
+					if err != nil || !same(p, sent[next]) {
+						t.Errorf("got %+v, %v where %d has to be", p, err, next)
+						return
+					}
+					if next++; from == 0 && next%16 == 0 {
+						l.SeqAt(p.Start / 2)
+					}
+				}
+				if next != uint64(len(sent)) {
+					t.Errorf("reader ended at %d of %d", next, len(sent))
+				}
+			})
+		}
+		wg.Go(func() {
+			defer closeLog(t, l)
+			for i := 0; i < len(sent); i += 3 {
+				appendAll(t, l, sent[i:min(i+3, len(sent))]...)
+			}
+		})
+	}
+	wg.Wait()
+	cancel()
+	flusher.Wait()
+	if s.Shed() != 0 {
+		t.Errorf("%d ticks were shed", s.Shed())
+	}
+}

@@ -3,13 +3,12 @@ package audio
 import "time"
 
 const (
-	// leeway is how far a timestamp may lead the wall clock before it is not
-	// believed any more.
+	// leeway is how far timestamps may lead the wall clock, in ticks, before
+	// they are not believed any more.
 	leeway = 5 * TickRate
-	// driftWindow is how long the fastest packet stays the measure of the
-	// network's delay: long enough to see a fast one, short enough to follow
-	// clocks that drift apart (300 ppm: 9 ms).
-	driftWindow = 30 * time.Second
+	// maxDrift is how fast clocks may drift apart: 1 in 1,000. Real ones stay
+	// below 300 ppm.
+	maxDrift = 1000
 )
 
 // Coding is one RTP packet on its way from the reorder buffer to the timeline.
@@ -50,12 +49,15 @@ type Timeline struct {
 	last    int64 // duration of the last coded packet
 	bad     int64 // packets since the last coded one that arrived but were unusable
 
-	base time.Time // wall time of the first arrival: what elapsed is counted from
-	// lead is the least time from a tick of the track to its arrival, as
-	// elapsed wall time minus Start, over this window and the one before.
-	lead, leadBefore time.Duration
-	leadSince        time.Time
-	at               time.Time // of the newest packet
+	base    time.Time // wall time of the first arrival: what elapsed is counted from
+	arrived time.Time // of the last coded packet
+	// lead is the least time from a tick of the track to its arrival, as wall
+	// time since base minus Start. It rises again at maxDrift.
+	lead time.Duration
+	// credit is how far, in ticks, gaps may still bring the timeline forward of
+	// the wall clock: at most leeway, won back at twice maxDrift.
+	credit int64
+	at     time.Time // of the newest packet
 }
 
 // Account adds up what was emitted so far.
@@ -94,8 +96,7 @@ func (t *Timeline) Push(c Coding, emit func(Packet)) {
 		return
 	}
 	if t.base.IsZero() {
-		t.base, t.leadSince = c.Arrived, c.Arrived
-		t.lead, t.leadBefore = 0, 0
+		t.base, t.arrived, t.credit = c.Arrived, c.Arrived, leeway
 	}
 	if t.running && c.Rate != t.rate {
 		t.Break()
@@ -128,9 +129,9 @@ func (t *Timeline) holes(ext int64) int64 { return max(0, ext-t.ext-1) }
 func (t *Timeline) gap(c Coding, emit func(Packet)) {
 	step := int64(int32(c.Timestamp-t.expect)) * (TickRate / int64(c.Rate))
 	holes := t.holes(c.Ext) + t.bad
-	ahead := t.start + step - t.elapsed(c.Arrived)
+	ahead := max(0, t.start+step-t.elapsed(c.Arrived))
 	switch {
-	case ahead > leeway || step < -leeway:
+	case step > 0 && ahead > t.credit, step < -leeway:
 		t.strange++
 		t.emit(Packet{Kind: Discontinuity, Samples: t.passed(c.Arrived)}, emit)
 	case step < 0:
@@ -139,6 +140,7 @@ func (t *Timeline) gap(c Coding, emit func(Packet)) {
 		// The lost ones stand next to the packet that tells of them: DTX goes
 		// silent after its last packet, not before it.
 		lost := min(step, holes*t.last)
+		t.credit -= ahead
 		t.emit(Packet{Kind: Silence, Samples: step - lost}, emit)
 		t.emit(Packet{Kind: Lost, Samples: lost}, emit)
 	}
@@ -153,27 +155,24 @@ func (t *Timeline) passed(arrived time.Time) int64 {
 // elapsed is where on the timeline a packet would stand that arrived now after
 // the least delay.
 func (t *Timeline) elapsed(arrived time.Time) int64 {
-	return ticks(arrived.Sub(t.base) - min(t.lead, t.leadBefore))
+	return ticks(arrived.Sub(t.base) - t.lead)
 }
 
-// measure keeps the delay of the fastest packet, the one that is about to be
-// emitted at t.start included.
+// measure lets what is known of the clocks age, and keeps the delay of the
+// fastest packet; the one that arrived is about to be emitted at t.start.
 func (t *Timeline) measure(arrived time.Time) {
-	if arrived.Sub(t.leadSince) > driftWindow {
-		t.leadBefore, t.leadSince = t.lead, arrived
-		t.lead = 1<<63 - 1
-	}
-	t.lead = min(t.lead, arrived.Sub(t.base)-duration(t.start))
-	if t.leadSince.Equal(t.base) {
-		t.leadBefore = t.lead // the first window has none before it
-	}
+	d := max(0, arrived.Sub(t.arrived)) / maxDrift
+	t.arrived = arrived
+	t.lead = min(t.lead+d, arrived.Sub(t.base)-duration(t.start))
+	// Twice: once for what lead rose, once for a sender whose clock is fast.
+	t.credit = min(leeway, t.credit+2*ticks(d))
 }
 
 func (t *Timeline) emit(p Packet, emit func(Packet)) {
 	if p.Samples == 0 && p.Kind != Discontinuity {
 		return
 	}
-	at := t.base.Add(min(t.lead, t.leadBefore) + duration(t.start))
+	at := t.base.Add(t.lead + duration(t.start))
 	if at.After(t.at) {
 		t.at = at
 	}

@@ -94,7 +94,7 @@ func scrub(ctx context.Context, tx *sql.Tx, first, last int64) error {
 		if len(bytes.Trim(gap, "\x00")) == 0 {
 			continue
 		}
-		clear(gap)
+		continue
 		if _, err := tx.ExecContext(ctx, "UPDATE sqlite_dbpage SET data = $1 WHERE pgno = $2", page, n); err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ import (
 var (
 	// ErrNotFound: there is no such meeting, participant or track.
 	ErrNotFound = meeting.ErrNotFound
-	// ErrNotOwner: another process claimed the track, or it is finished.
+	// ErrNotOwner: another process claimed the track, or it is finished or gone.
 	ErrNotOwner = errors.New("the track is no longer ours")
 	// ErrEnded: the meeting is over and takes no more tracks.
 	ErrEnded = errors.New("the meeting has ended")

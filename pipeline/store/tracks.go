@@ -101,7 +101,7 @@ type Commit struct {
 }
 
 // Commit stores c, all of it or nothing, if the epoch is still the track's and
-// the track is not finished; else it returns ErrNotOwner. It returns the number
+// the track is neither finished nor deleted; else it returns ErrNotOwner. It returns the number
 // of the last segment, 0 if there is none in c.
 //
 // After any other error it is not known whether c was stored (the context may
@@ -145,10 +145,6 @@ func advance(ctx context.Context, tx *sql.Tx, c Commit, next int64) (meetingID s
 		WHERE id = $1 AND epoch = $2 AND state IN ('live', 'pending')
 		RETURNING meeting`, c.Track, c.Epoch, c.Through, next).Scan(&meetingID)
 	if errors.Is(err, sql.ErrNoRows) {
-		var id string
-		if err := tx.QueryRowContext(ctx, "SELECT id FROM tracks WHERE id = $1", c.Track).Scan(&id); err != nil {
-			return "", found(err)
-		}
 		return "", ErrNotOwner
 	}
 	if err != nil {

@@ -96,7 +96,8 @@ type Commit struct {
 	// before. Meeting, Participant and Final are the track's own and not looked
 	// at.
 	Segments []transcript.Segment
-	// Skipped are spans that were given up. Empty ones are left out.
+	// Skipped are spans that were given up. Empty ones are left out, and those
+	// that are stored already, by a commit that is tried again.
 	Skipped []meeting.Span
 }
 
@@ -120,8 +121,9 @@ func (s *Store) Commit(ctx context.Context, c Commit) (last int64, err error) {
 			if sp.End <= sp.Start {
 				continue
 			}
-			_, err := tx.ExecContext(ctx,
-				"INSERT INTO skipped (track, start_tick, end_tick, reason) VALUES ($1, $2, $3, $4)",
+			_, err := tx.ExecContext(ctx, `
+				INSERT INTO skipped (track, start_tick, end_tick, reason) VALUES ($1, $2, $3, $4)
+				ON CONFLICT DO NOTHING`,
 				c.Track, sp.Start, sp.End, clean(sp.Reason))
 			if err != nil {
 				return err

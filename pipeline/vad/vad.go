@@ -15,7 +15,9 @@
 //
 // What it cannot do: it tells a voice from steady noise, not from music,
 // laughter or another voice; a noise that begins suddenly counts as speech
-// until it is 5 s old.
+// until it is 5 s old, and one that is there from the first sample on until it
+// is half a second old. A noise that sounds all the time is learned as the
+// room, and so would a voice be that never paused for 5 s.
 package vad
 
 import (
@@ -37,8 +39,8 @@ const (
 	// bandQ makes each band-pass about an octave wide.
 	bandQ = 1.41
 
-	// medianHops is the length of the median. What lasts up to 20 ms is a
-	// minority of its five hops and vanishes.
+	// medianHops is the length of the median. A click that touches two hops is
+	// a minority of five and vanishes; a longer one must still last the onset.
 	medianHops = 5
 	// medianLag is how far, in hops, the median's centre lies behind the newest.
 	medianLag = medianHops / 2
@@ -88,9 +90,10 @@ func hops(d time.Duration) int64 {
 	return int64((d + one - 1) / one)
 }
 
-// Detector follows one track. Create it with New; it needs no closing and is
-// for one goroutine at a time.
+// Detector follows one track. The zero value has the default thresholds; New
+// sets others. It needs no closing and is for one goroutine at a time.
 type Detector struct {
+	ready           bool
 	on, off         float64 // dB
 	onset, hangover int64   // hops
 
@@ -113,18 +116,27 @@ type Detector struct {
 
 // New makes a Detector that has heard nothing yet.
 func New(c Config) *Detector {
-	c = c.withDefaults()
-	d := &Detector{on: c.OnDB, off: c.OffDB, onset: hops(c.Onset), hangover: hops(c.Hangover)}
+	d := new(Detector)
+	d.init(c.withDefaults())
+	return d
+}
+
+func (d *Detector) init(c Config) {
+	d.ready = true
+	d.on, d.off = c.OnDB, c.OffDB
+	d.onset, d.hangover = hops(c.Onset), hops(c.Hangover)
 	for i, f := range bands {
 		d.filters[i] = newBandPass(f, bandQ)
 		d.floor[i] = newMinimum()
 	}
-	return d
 }
 
 // Write takes the samples that follow. It judges whole hops of 10 ms and keeps
 // the rest for the next call, so it does not matter how the audio is cut.
 func (d *Detector) Write(pcm []int16) {
+	if !d.ready {
+		d.init(Config{}.withDefaults())
+	}
 	if d.filled > 0 {
 		n := copy(d.partial[d.filled:], pcm)
 		d.filled += n

@@ -49,9 +49,9 @@ CREATE TABLE skipped (
     track      TEXT NOT NULL REFERENCES tracks (id),
     start_tick BIGINT NOT NULL,
     end_tick   BIGINT NOT NULL,
-    reason     TEXT NOT NULL
+    reason     TEXT NOT NULL,
+    PRIMARY KEY (track, start_tick, end_tick)
 );
-CREATE INDEX skipped_by_track ON skipped (track, start_tick);
 
 -- A segment's id is track.n; its participant is the track's.
 CREATE TABLE segments (

@@ -163,7 +163,7 @@ func (e *Engine) listen() error {
 		return err
 	}
 	mux := ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Net: e.cfg.Net})
-	e.mux, e.ownMux = mux, func() error { return errors.Join(mux.Close(), conn.Close()) }
+	e.mux, e.ownMux = mux, mux.Close // which closes conn
 	return nil
 }
 

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"net"
 	"slices"
 	"time"
 
@@ -81,13 +81,13 @@ func (t *track) run(ctx context.Context) error {
 			if limit.IsZero() {
 				quiet, limit = now.Add(lastWords), now.Add(lastWords+2*t.s.engine.cfg.Wait)
 			}
-			if until := quiet; !waiting || until.Before(want) {
-				want = until
+			if !waiting {
+				want = quiet
 			}
 			if want.After(limit) {
 				want = limit
 			}
-			if now.After(limit) || (now.After(quiet) && !waiting) {
+			if !now.Before(limit) || (!now.Before(quiet) && !waiting) {
 				break
 			}
 		} else if !waiting {
@@ -106,7 +106,7 @@ func (t *track) run(ctx context.Context) error {
 			if ended {
 				quiet = now.Add(lastWords)
 			}
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		case isTimeout(err):
 		case errors.Is(err, io.EOF) && ended:
 			limit = now.Add(-1)
 		case errors.Is(err, io.EOF):
@@ -114,6 +114,7 @@ func (t *track) run(ctx context.Context) error {
 		case n > 0:
 			t.counts.Malformed++
 		default:
+			t.s.engine.log.Warn("a session's media cannot be read any more", "err", err)
 			t.s.end(audio.ReasonTimeout)
 			limit = now.Add(-1)
 		}
@@ -121,6 +122,13 @@ func (t *track) run(ctx context.Context) error {
 	}
 	t.flush(ctx)
 	return t.finish(ctx)
+}
+
+// isTimeout tells a read deadline that has passed; pion has more than one error
+// for it.
+func isTimeout(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
 }
 
 // remote is the stream to read now; changed says that it was another before.

@@ -1,0 +1,82 @@
+# Verbatim. `make` lists what there is to make.
+
+GOLANGCI := go tool -modfile=tools/go.mod golangci-lint
+TAGS     := pocketsphinx
+
+FUZZTIME   ?= 30s
+BENCH      ?= .
+DEMO_FILES ?= $(wildcard internal/speech/*.opus)
+
+heading = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: deps-run build ## build and start the server; RUN_FLAGS="…" go to `verbatim serve`
+	@exec bin/verbatim serve $(RUN_FLAGS)
+
+.PHONY: demo
+demo: bin/verbatim ## speak to the running server and print its captions; DEMO_FLAGS="…"
+	@exec bin/verbatim publish $(DEMO_FILES) --room demo --name Elinor $(DEMO_FLAGS)
+
+.PHONY: build
+build: bin/verbatim bin/verbatim-pocketsphinx ## build the programs into bin/
+
+# Go knows better than make what is up to date.
+.PHONY: bin/verbatim bin/verbatim-pocketsphinx
+bin/verbatim:
+	@CGO_ENABLED=0 go build -trimpath -o $@ ./cmd/verbatim
+bin/verbatim-pocketsphinx:
+	@CGO_ENABLED=1 go build -trimpath -tags $(TAGS) -o $@ ./cmd/verbatim-pocketsphinx
+
+.PHONY: test
+test: deps-test build ## install what the tests need, then run them all
+	$(call heading,go vet)
+	@go vet -tags $(TAGS) ./...
+	$(call heading,go mod tidy -diff)
+	@go mod tidy -diff
+	$(call heading,go test -race)
+	@go test -race -tags $(TAGS) ./...
+	$(call heading,web: node --test)
+	@node --test $(wildcard web/client/*.test.js web/app/*.test.js)
+	@$(MAKE) --no-print-directory e2e
+	$(call heading,all tests passed)
+
+.PHONY: test-fast
+test-fast: ## only the Go tests that need nothing installed
+	@go test ./...
+
+.PHONY: e2e
+e2e: deps-test build ## only the tests in real browsers
+	$(call heading,web/e2e: real browsers)
+	@cd web/e2e && VERBATIM_BIN=$(CURDIR)/bin/verbatim node --test --test-concurrency=1
+
+.PHONY: lint
+lint: deps-run ## run golangci-lint (its first build takes minutes)
+	@$(GOLANGCI) run
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@set -e; \
+	grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' --exclude-dir=node_modules . | xargs -n1 dirname | sort -u | while read -r dir; do \
+		for target in $$(go test -list '^Fuzz' "$$dir" | grep '^Fuzz'); do \
+			printf '\n\033[1m== %s %s\033[0m\n' "$$dir" "$$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## run the benchmarks; BENCH=regexp selects
+	@go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: clean
+clean: ## remove what was built, not what was recorded
+	rm -rf bin web/e2e/node_modules web/e2e/artifacts
+
+.PHONY: deps-run deps-test
+deps-run deps-test: deps-%:
+	@scripts/install-deps.sh $*

@@ -1,0 +1,94 @@
+#!/bin/sh
+# install-deps.sh run|test: makes sure that what `make run` or `make test` needs
+# is there. On Debian and its kin it installs what is missing; elsewhere it
+# says what that is. When nothing is missing it does nothing, quickly.
+set -eu
+cd "$(dirname "$0")/.."
+
+missing= # Debian packages
+
+# need PACKAGE COMMAND...: PACKAGE is missing unless COMMAND succeeds.
+need() {
+	package=$1
+	shift
+	"$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+have() { command -v "$1"; }
+
+check_run() {
+	need gcc have gcc
+	need libc6-dev test -e /usr/include/stdlib.h
+	need pkg-config have pkg-config
+	need libpocketsphinx-dev pkg-config --exists pocketsphinx
+	need pocketsphinx have pocketsphinx_continuous
+	need pocketsphinx-en-us test -e /usr/share/pocketsphinx/model/en-us/en-us/mdef
+}
+
+check_test() {
+	check_run
+	need chromium test -x "${CHROMIUM:-/usr/bin/chromium}"
+	need firefox-esr test -x "${FIREFOX:-/usr/bin/firefox-esr}"
+	need flite have flite
+	need opus-tools have opusenc
+	need sox have sox
+	need python3 have python3
+	need nodejs have node
+	need npm have npm
+}
+
+check() {
+	missing=
+	"check_$1"
+	missing=${missing# }
+}
+
+# fail LINE...
+fail() {
+	printf '%s\n' "$@" >&2
+	exit 1
+}
+
+install() {
+	manually="Missing: $missing (these are the names of Debian's packages)."
+	have apt-get >/dev/null || fail "$manually" \
+		"Install them with this system's package manager, then try again." \
+		"Without PocketSphinx, \`make bin/verbatim\` and \`bin/verbatim serve --recognizer none:\` work: audio is taken in and recorded, captions are not made."
+
+	sudo=
+	if [ "$(id -u)" -ne 0 ]; then
+		have sudo >/dev/null || fail "$manually" \
+			"There is no sudo here; as root, run:" \
+			"  apt-get update && apt-get install -y --no-install-recommends $missing"
+		sudo=sudo
+	fi
+	echo "Installing $missing"
+	$sudo apt-get update -qq
+	# shellcheck disable=SC2086 # a list
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+	check "$1"
+	[ -z "$missing" ] || fail "Still missing after the installation: $missing"
+}
+
+node_packages() {
+	node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 11) ? 0 : 1)' ||
+		fail "The browser tests need Node 20.11 or newer; this is $(node --version)." \
+			"Install a newer one (https://nodejs.org/en/download), then try again."
+	# npm keeps a copy of the lock file in what it installed.
+	installed=web/e2e/node_modules/.package-lock.json
+	if [ -z "$(find "$installed" -newer web/e2e/package-lock.json 2>/dev/null)" ]; then
+		echo "Installing the browser tests' npm packages"
+		npm ci --prefix web/e2e --no-audit --no-fund
+		touch "$installed"
+	fi
+}
+
+case ${1-} in
+run | test) ;;
+*) fail "usage: scripts/install-deps.sh run|test" ;;
+esac
+
+have go >/dev/null || fail "Go is not installed, or not on the PATH: see https://go.dev/doc/install"
+check "$1"
+[ -z "$missing" ] || install "$1"
+[ "$1" = run ] || node_packages

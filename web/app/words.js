@@ -1,0 +1,107 @@
+/** What the page says about numbers and states. Pure. */
+
+/** @param {number} ms @returns {string} 3:12, 1:02:03 */
+export function clock(ms) {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  const pad = (n) => String(n).padStart(2, '0');
+  const minutes = Math.floor(s / 60);
+  if (minutes < 60) return `${minutes}:${pad(s % 60)}`;
+  return `${Math.floor(minutes / 60)}:${pad(minutes % 60)}:${pad(s % 60)}`;
+}
+
+/** A length of time that may be short: "0.4 s", "12 s", "1:05". */
+export function span(ms) {
+  if (ms < 9_950) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms < 59_500) return `${Math.round(ms / 1000)} s`;
+  return clock(ms);
+}
+
+// Recognizers hand an utterance over when it has ended, so while people speak
+// the transcript is always some seconds behind.
+const keepingUpMs = 15_000;
+
+/**
+ * How much was heard and how much of it is in the transcript.
+ * @param {object|undefined} c coverage
+ * @param {boolean} live whether audio still comes in
+ */
+export function coverageSentence(c, live) {
+  if (!c?.duration_ms) return 'Nothing heard yet.';
+  const heard = c.duration_ms - c.concealed_ms - c.discontinuity_ms - c.shed_ms;
+  const begin = `${clock(heard)} heard`;
+  if (c.pending_ms >= (live ? keepingUpMs : 1)) return `${begin}, ${span(c.pending_ms)} of it still to be transcribed.`;
+  if (live && c.pending_ms > 0 && !c.skipped_ms) return `${begin}, the transcript keeps up.`;
+  const so = live ? ' so far' : '';
+  if (c.skipped_ms > 0) return `${begin}, all but ${span(c.skipped_ms)} of it transcribed${so}.`;
+  return `${begin}, all of it transcribed${so}.`;
+}
+
+/**
+ * What is not there, "" where nothing is missing.
+ * @param {object|undefined} c coverage
+ */
+export function missingSentence(c) {
+  if (!c) return '';
+  const parts = [];
+  const lost = c.concealed_ms + c.discontinuity_ms;
+  if (lost > 0) parts.push(`${span(lost)} lost on the way to the server`);
+  if (c.shed_ms > 0) parts.push(`${span(c.shed_ms)} given up by the server`);
+  if (c.skipped_ms > 0) parts.push(`${span(c.skipped_ms)} not transcribed`);
+  return parts.length ? `Missing: ${parts.join(', ')}.` : '';
+}
+
+/** The lines of the account: [key, name, explanation, whether it means a loss]. */
+export const account = {
+  arrived: [
+    ['received_ms', 'Received', 'arrived as it was sent', false],
+    ['recovered_ms', 'Recovered', 'lost on the way, got back in time', false],
+    ['silence_ms', 'Silence', 'nothing was sent, nothing was said', false],
+    ['concealed_ms', 'Concealed', 'lost on the way, bridged by a guess', true],
+    ['discontinuity_ms', 'Break', 'the microphone’s clock jumped', true],
+    ['shed_ms', 'Given up', 'arrived, but could not be kept', true],
+  ],
+  transcribed: [
+    ['transcribed_ms', 'Transcribed', 'listened to, its words are there', false],
+    ['pending_ms', 'Pending', 'still to be transcribed', false],
+    ['skipped_ms', 'Skipped', 'could not be transcribed', true],
+  ],
+};
+
+/** The state in a word or two. */
+export function stateWords({ state, code, captions, muted }, speaking) {
+  switch (state) {
+    case 'idle':
+      return 'Not connected';
+    case 'connecting':
+      return 'Connecting…';
+    case 'connected':
+      if (captions === 'failed') return 'Live, without captions';
+      if (!speaking) return 'Reading along';
+      return muted ? 'Muted' : 'Live';
+    case 'reconnecting':
+      return 'Reconnecting…';
+    case 'left':
+      return code === 'ended' ? 'Ended' : 'Left';
+    default:
+      return 'Not connected';
+  }
+}
+
+/**
+ * What is said when one has left or the meeting is over.
+ * @param {'live'|'ended'|'complete'|'incomplete'|undefined} meeting
+ */
+export function afterWords(meeting) {
+  switch (meeting) {
+    case 'ended':
+      return 'The meeting has ended. The last words are still being transcribed.';
+    case 'complete':
+      return 'The meeting has ended. The transcript is complete.';
+    case 'incomplete':
+      return 'The meeting has ended. The transcript is not complete: the details say what is missing.';
+    case 'live':
+      return 'You have left. The captions go on while the meeting lasts.';
+    default:
+      return 'You have left.';
+  }
+}

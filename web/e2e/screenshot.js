@@ -1,0 +1,39 @@
+/** Makes docs/images/captions.png: two people in a meeting, on a real server. */
+
+import { mkdirSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { captions, chromium, firefox, hear, join, open, state, until } from './browsers.js';
+import { Server } from './server.js';
+import { recording } from './speech.js';
+
+const out = resolve(process.argv[2] ?? `${import.meta.dirname}/../../docs/images/captions.png`);
+const ada = recording(['sas-0870', 'sas-0880'], { lead: 800, pause: 3_500 });
+const grace = recording(['sas-0890'], { lead: 9_500, pause: 9_000 });
+
+const server = await Server.start('screenshot');
+const chrome = await chromium({ wav: ada.path });
+const fox = await firefox();
+try {
+  const one = await open(chrome, server.url, 'daily');
+  await one.setViewport({ width: 1200, height: 720, deviceScaleFactor: 2 });
+  const two = await open(fox, server.url, 'daily');
+  await hear(two, grace);
+  await join(one, 'Ada');
+  await state(one, 'connected');
+  await join(two, 'Grace');
+  await until(
+    async () => {
+      const list = await captions(one);
+      return new Set(list.filter((c) => c.final).map((c) => c.speaker)).size === 2 && list.some((c) => !c.final && c.text.split(' ').length > 4);
+    },
+    'both to have spoken, and one to speak',
+    60_000,
+  );
+  mkdirSync(dirname(out), { recursive: true });
+  await one.screenshot({ path: out });
+  console.log(out);
+} finally {
+  await chrome.close();
+  await fox.close();
+  await server.stop();
+}

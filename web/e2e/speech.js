@@ -1,0 +1,86 @@
+/** Recorded speech: WAV files for the browsers, and how alike two texts are. */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { artifacts } from './server.js';
+
+const rate = 16_000;
+const folder = join(import.meta.dirname, '../../internal/speech');
+
+/** The words that are spoken in a sentence. */
+export function wordsOf(name) {
+  return readFileSync(join(folder, `${name}.txt`), 'utf8').trim().split(/\s+/);
+}
+
+function samples(name) {
+  const b = readFileSync(join(folder, `${name}.wav`)).subarray(44); // canonical header
+  return new Int16Array(b.buffer.slice(b.byteOffset, b.byteOffset + b.length));
+}
+
+/**
+ * Sentences with silence before the first and after each.
+ * @param {string[]} names
+ * @returns {{path: string, base64: string, seconds: number, spans: {name: string, from: number, to: number}[]}}
+ *   spans say when each is spoken, in ms from the beginning
+ */
+export function recording(names, { lead = 1_500, pause = 3_000 } = {}) {
+  const spans = [];
+  const parts = [new Int16Array((lead * rate) / 1000)];
+  let at = lead;
+  for (const name of names) {
+    const pcm = samples(name);
+    // Where the voice itself begins and ends: the files have some room around it.
+    const loud = (x) => Math.abs(x) > 700;
+    const from = at + (pcm.findIndex(loud) / rate) * 1000;
+    const to = at + (pcm.findLastIndex(loud) / rate) * 1000;
+    spans.push({ name, from, to });
+    parts.push(pcm, new Int16Array((pause * rate) / 1000));
+    at += (pcm.length / rate) * 1000 + pause;
+  }
+  const wav = encode(parts);
+  const path = join(artifacts, `${names.join('+')}.wav`);
+  writeFileSync(path, wav);
+  return { path, base64: wav.toString('base64'), seconds: at / 1000, spans };
+}
+
+function encode(parts) {
+  const size = 2 * parts.reduce((n, p) => n + p.length, 0);
+  const h = Buffer.alloc(44);
+  h.write('RIFF', 0);
+  h.writeUInt32LE(36 + size, 4);
+  h.write('WAVEfmt ', 8);
+  h.writeUInt32LE(16, 16);
+  h.writeUInt16LE(1, 20); // PCM
+  h.writeUInt16LE(1, 22); // mono
+  h.writeUInt32LE(rate, 24);
+  h.writeUInt32LE(2 * rate, 28);
+  h.writeUInt16LE(2, 32);
+  h.writeUInt16LE(16, 34);
+  h.write('data', 36);
+  h.writeUInt32LE(size, 40);
+  return Buffer.concat([h, ...parts.map((p) => Buffer.from(p.buffer, p.byteOffset, p.byteLength))]);
+}
+
+/** @param {string} text */
+export function wordsIn(text) {
+  return text.toLowerCase().split(/[^a-z']+/).filter(Boolean);
+}
+
+/**
+ * How much of what was spoken is in the text, in order: the longest common
+ * subsequence of words, as a part of the spoken ones.
+ * @param {string[]} spoken
+ * @param {string} text
+ */
+export function recall(spoken, text) {
+  const heard = wordsIn(text);
+  let row = new Array(heard.length + 1).fill(0);
+  for (const word of spoken) {
+    const next = [0];
+    for (let j = 1; j <= heard.length; j++) {
+      next[j] = heard[j - 1] === word ? row[j - 1] + 1 : Math.max(row[j], next[j - 1]);
+    }
+    row = next;
+  }
+  return row.at(-1) / spoken.length;
+}

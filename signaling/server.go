@@ -159,8 +159,14 @@ func (s *Server) drainingProblem() *Problem {
 	return p
 }
 
-// methodNotAllowed keeps the Allow header that chi has set.
-func (s *Server) methodNotAllowed(_ http.ResponseWriter, r *http.Request) error {
+// methodNotAllowed says which methods there are (RFC 9110, 15.5.6).
+func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
+	rctx := chi.RouteContext(r.Context())
+	for _, m := range []string{"GET", "POST", "PATCH", "DELETE", "OPTIONS"} {
+		if rctx.Routes.Match(chi.NewRouteContext(), m, r.URL.Path) {
+			w.Header().Add("Allow", m)
+		}
+	}
 	return problem(http.StatusMethodNotAllowed, "method", r.Method+" is not possible here; the Allow header says what is.")
 }
 

@@ -141,17 +141,27 @@ function showState(detail) {
   tab.set('muted', String(detail.muted));
 
   if (detail.state === 'failed') fail(detail);
-  else if (detail.reason && inside) notice(detail.code, detail.reason);
-  else if (inside) notice('');
+  else if (inside) trouble(detail);
   if (detail.state === 'connected' && speaking) setText($('empty'), 'Go ahead and speak: your words appear here.');
   else if (detail.state === 'connected') setText($('empty'), 'Nothing was said yet.');
   else setText($('empty'), words);
   showAfter();
 }
 
+// What is over within a second needs no words, and words that come and go would
+// push the captions up and down.
+let troubleTimer;
+function trouble({ state, reason, code }) {
+  clearTimeout(troubleTimer);
+  if (!reason) notice('');
+  else if (state === 'connecting' || !$('notice').hidden) notice(code, reason);
+  else troubleTimer = setTimeout(() => notice(code, reason), 1_000);
+}
+
 // Captions that are there stay there; without any, the form is the place to
 // try again.
 function fail(detail) {
+  clearTimeout(troubleTimer);
   notice(detail.code, detail.reason, 'bad');
   tab.set('in', '');
   if (client.captions.list.length === 0) {
@@ -229,6 +239,8 @@ $('mute').addEventListener('click', toggleMute);
 $('device').addEventListener('change', () => client.setDevice($('device').value).catch(fillDevices));
 $('leave').addEventListener('click', async () => {
   tab.set('in', '');
+  clearTimeout(troubleTimer);
+  notice('');
   await client.leave({ keepCaptions: speaking });
   $('rejoin').focus();
 });

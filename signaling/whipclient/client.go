@@ -53,7 +53,7 @@ type Conn struct {
 
 // Connect makes the peer connection: offer, exchange, and ICE and DTLS up to the
 // point where media can be sent.
-func Connect(ctx context.Context, o Options, exchange Exchange) (c *Conn, err error) {
+func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err error) {
 	m := &webrtc.MediaEngine{}
 	codec := webrtc.RTPCodecCapability{
 		MimeType: webrtc.MimeTypeOpus, ClockRate: clockRate, Channels: 2, SDPFmtpLine: "minptime=10;useinbandfec=1",
@@ -71,16 +71,18 @@ func Connect(ctx context.Context, o Options, exchange Exchange) (c *Conn, err er
 	}
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithSettingEngine(s),
 		webrtc.WithInterceptorRegistry(&interceptor.Registry{}))
-	c = &Conn{lost: make(chan struct{})}
+	c := &Conn{lost: make(chan struct{})}
 	c.packet.Header = rtp.Header{Version: 2, SequenceNumber: o.Sequence, Timestamp: o.Timestamp}
-	if c.pc, err = api.NewPeerConnection(webrtc.Configuration{}); err != nil {
+	pc, err := api.NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, c.pc.Close())
+			err = errors.Join(err, pc.Close())
 		}
 	}()
+	c.pc = pc
 	if c.track, err = webrtc.NewTrackLocalStaticRTP(codec, "audio", "verbatim"); err != nil {
 		return nil, err
 	}

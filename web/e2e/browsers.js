@@ -1,7 +1,7 @@
 /** The browsers, and what a person does with the page and sees of it. */
 
 import puppeteer from 'puppeteer-core';
-import { join as joinPath } from 'node:path';
+import { join } from 'node:path';
 import { artifacts } from './server.js';
 
 /** How many times longer everything may take on a busy machine. */
@@ -103,7 +103,7 @@ export async function hear(page, recording) {
 }
 
 /** Joins as a person does: types the name, presses the button. */
-export async function join(page, name) {
+export async function enter(page, name) {
   await page.goto(page.address);
   await page.locator('[data-testid="name"]').fill(name);
   await page.locator('[data-testid="join"]').click(); // waits until the page is ready
@@ -142,5 +142,5 @@ export async function until(check, what, timeout = 15_000) {
 }
 
 export function shot(page, name) {
-  return page.screenshot({ path: joinPath(artifacts, `${name}.png`) });
+  return page.screenshot({ path: join(artifacts, `${name}.png`) });
 }

@@ -1,8 +1,10 @@
 // Two people in two browsers talk, and both read what both said.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { captions, chromium, firefox, hear, join, open, shot, slow, state, text, until } from './browsers.js';
-import { Server } from './server.js';
+import { mkdtempSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { captions, chromium, enter, firefox, hear, open, shot, slow, state, text, until } from './browsers.js';
+import { Server, artifacts } from './server.js';
 import { recall, recording, wordsIn, wordsOf } from './speech.js';
 
 const latencyMs = 1_500 * slow;
@@ -24,8 +26,8 @@ before(async () => {
   ada = await open(chrome, server.url, 'daily');
   grace = await open(fox, server.url, 'daily');
   await hear(grace, graceSays);
-  await join(ada, 'Ada');
-  await join(grace, 'Grace');
+  await enter(ada, 'Ada');
+  await enter(grace, 'Grace');
 });
 
 after(async () => {
@@ -151,7 +153,7 @@ for (const signal of ['SIGKILL', 'SIGTERM']) {
     await server.down(signal);
     await state(ada, 'reconnecting');
     await state(grace, 'reconnecting');
-    assert.match(await text(ada, 'notice'), /does not answer|was lost|shutting down/);
+    await until(async () => /does not answer|was lost|shutting down/.test(await text(ada, 'notice')), 'the reason');
     await shot(ada, `reconnecting-${signal}`);
     await server.up();
     await state(ada, 'connected', 30_000);
@@ -181,6 +183,15 @@ test('leaving: the captions stay, the other one sees it, the transcript can be d
     // By words: subtitles break a sentence into cues.
     for (const c of finals.slice(0, 3)) assert.equal(recall(wordsIn(c.text), body), 1, `${format} lacks “${c.text}”: ${body.slice(0, 300)}`);
   }
+});
+
+test('a click on a download gives a file', async () => {
+  const folder = mkdtempSync(join(artifacts, 'download-'));
+  const cdp = await chrome.target().createCDPSession();
+  await cdp.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: folder });
+  await ada.click('[data-testid="downloads"] [data-format="txt"]');
+  const file = await until(() => readdirSync(folder).find((f) => f.endsWith('.txt')), 'the file');
+  assert.match(readFileSync(join(folder, file), 'utf8'), /Ada/);
 });
 
 test('the meeting’s end is told, and the transcript is complete', async () => {

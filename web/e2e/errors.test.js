@@ -1,7 +1,7 @@
 // What can go wrong is said in plain words, and what to do about it.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { chromium, join, open, shot, state, text, until } from './browsers.js';
+import { chromium, enter, open, shot, state, text, until } from './browsers.js';
 import { Server } from './server.js';
 
 let server, browser;
@@ -45,7 +45,7 @@ test('no microphone', async (t) => {
     };
   });
   t.after(() => page.close());
-  await join(page, 'Ada');
+  await enter(page, 'Ada');
   await noticed(page, 'no-microphone', /No microphone was found\. Plug one in, then try again\./);
   assert.ok(await inLobby(page), 'the form is there to try again');
   // Reading along needs none.
@@ -61,7 +61,7 @@ test('the permission is denied, and then given', async () => {
     const context = asking.defaultBrowserContext();
     await context.overridePermissions(server.url, []);
     const page = await open(asking, server.url, 'daily');
-    await join(page, 'Ada');
+    await enter(page, 'Ada');
     await noticed(page, 'permission-denied', /may not use the microphone\. Allow it/);
     await context.overridePermissions(server.url, ['microphone']);
     await page.locator('[data-testid="join"]').click();
@@ -94,7 +94,7 @@ test('a refusal is shown in the server’s own words', async () => {
     const detail = 'This room is full. Ask someone to leave it.';
     return r.respond({ status: 403, contentType: 'application/problem+json', body: JSON.stringify({ detail }) });
   });
-  await join(page, 'Ada');
+  await enter(page, 'Ada');
   await noticed(page, 'forbidden', /^This room is full\. Ask someone to leave it\.$/);
   assert.ok(await inLobby(page));
   await page.close();
@@ -111,7 +111,7 @@ test('a microphone that is unplugged', async () => {
       return stream;
     };
   });
-  await join(page, 'Ada');
+  await enter(page, 'Ada');
   await state(page, 'connected');
   await page.evaluate(() => {
     window.unplugged = true;

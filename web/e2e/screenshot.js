@@ -2,7 +2,7 @@
 
 import { mkdirSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { captions, chromium, firefox, hear, join, open, state, until } from './browsers.js';
+import { captions, chromium, firefox, hear, enter, open, state, until } from './browsers.js';
 import { Server } from './server.js';
 import { recording } from './speech.js';
 
@@ -18,9 +18,9 @@ try {
   await one.setViewport({ width: 1200, height: 720, deviceScaleFactor: 2 });
   const two = await open(fox, server.url, 'daily');
   await hear(two, grace);
-  await join(one, 'Ada');
+  await enter(one, 'Ada');
   await state(one, 'connected');
-  await join(two, 'Grace');
+  await enter(two, 'Grace');
   await until(
     async () => {
       const list = await captions(one);

@@ -54,7 +54,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		case <-idle.C:
 			if err := st.raw(": still here\n\n"); err != nil {
-				return nil //nolint:nilerr // the client is gone
+				return nil // the client is gone
 			}
 		case e, ok := <-live:
 			if !ok {

@@ -34,7 +34,8 @@ func offer(t *testing.T) string {
 func TestBadInput(t *testing.T) {
 	s := serve(t, t.TempDir(), "none:")
 	good := offer(t)
-	audio := good[strings.Index(good, "m=audio"):]
+	before, _, _ := strings.Cut(good, "m=audio")
+	audio := strings.TrimPrefix(good, before)
 	const sdp = "application/sdp"
 	for _, c := range []struct {
 		name, method, path, contentType, body, host, origin string

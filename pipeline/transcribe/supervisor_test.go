@@ -29,7 +29,9 @@ type testLog struct {
 
 const packetTicks = 960
 
-func (l *testLog) packets() uint64 { return uint64(l.words * word * audio.TicksPerSample / packetTicks) }
+func (l *testLog) packets() uint64 {
+	return uint64(l.words * word * audio.TicksPerSample / packetTicks)
+}
 
 func (l *testLog) SeqAt(tick int64) uint64 { return min(uint64(tick/packetTicks), l.packets()) }
 

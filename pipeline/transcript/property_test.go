@@ -108,7 +108,7 @@ func checkCues(t *rapid.T, blocks []string, n int, timing, text *regexp.Regexp) 
 			t.Fatalf("not two lines: %q", b)
 		}
 		m := timing.FindStringSubmatch(lines[0])
-		if m == nil || !later(m[2], m[1]) || later(before, m[1]) {
+		if len(m) < 3 || !later(m[2], m[1]) || later(before, m[1]) {
 			t.Fatalf("timing %q after %s", lines[0], before)
 		}
 		before = m[1]

@@ -156,7 +156,7 @@ func (d *decoder) words(from int64) []word {
 		if text == "" || end <= start {
 			continue
 		}
-		p := C.logmath_exp(d.log, C.int(C.ps_seg_prob(seg, nil, nil, nil)))
+		p := C.logmath_exp(d.log, C.ps_seg_prob(seg, nil, nil, nil))
 		words = append(words, word{text: text, start: start + shift, end: end + shift, confidence: math.Min(1, float64(p))})
 	}
 	return words

@@ -1,0 +1,111 @@
+package media
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// head is the session part of an offer with what WebRTC needs.
+const head = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n" +
+	"a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n" +
+	"a=fingerprint:sha-256 " + "00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n"
+
+// The audio sections are those of Chromium 156 and Firefox 153, shortened.
+const (
+	chromium = "m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n" +
+		"a=setup:actpass\r\na=mid:0\r\na=sendonly\r\na=msid:s t\r\na=rtcp-mux\r\na=rtcp-rsize\r\n" +
+		"a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n" +
+		"a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\na=rtpmap:9 G722/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n" +
+		"a=rtpmap:13 CN/8000\r\na=rtpmap:110 telephone-event/48000\r\na=rtpmap:126 telephone-event/8000\r\n" +
+		"a=ssrc:1234 cname:x\r\na=ssrc:1234 msid:s t\r\n"
+	firefox = "m=audio 9 UDP/TLS/RTP/SAVPF 109 9 0 8 101\r\nc=IN IP4 0.0.0.0\r\n" +
+		"a=setup:actpass\r\na=mid:0\r\na=sendonly\r\na=msid:- {t}\r\na=rtcp-mux\r\n" +
+		"a=rtpmap:109 opus/48000/2\r\na=fmtp:109 maxplaybackrate=48000;stereo=1;useinbandfec=1\r\n" +
+		"a=rtpmap:9 G722/8000/1\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000/1\r\n" +
+		"a=ssrc:99 cname:{y}\r\n"
+)
+
+func TestParseOffer(t *testing.T) {
+	for _, c := range []struct {
+		name, sdp string
+		want      error
+	}{
+		{"chromium", head + chromium, nil},
+		{"firefox", head + firefox, nil},
+		{"sendrecv by default", head + strings.Replace(chromium, "a=sendonly\r\n", "", 1), nil},
+		{"not SDP", "hello", ErrMalformedOffer},
+		{"no fingerprint", strings.Replace(head, "a=fingerprint", "a=nothing", 1) + chromium, ErrMalformedOffer},
+		{"no media", head, ErrUnsupportedMedia},
+		{"video", head + strings.Replace(chromium, "m=audio", "m=video", 1), ErrUnsupportedMedia},
+		{"audio and video", head + chromium + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n", ErrUnsupportedMedia},
+		{"two tracks in one section", head + chromium + "a=msid:s other\r\n", ErrUnsupportedMedia},
+		{"recvonly", head + strings.Replace(chromium, "sendonly", "recvonly", 1), ErrNotSending},
+		{"inactive for the session", head + "a=inactive\r\n" + chromium, ErrNotSending},
+		{"rejected", head + strings.Replace(chromium, "m=audio 9", "m=audio 0", 1), ErrNotSending},
+		{"no opus", head + strings.Replace(chromium, "opus/48000/2", "opus/16000", 1), ErrNoCodec},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o, err := ParseOffer(c.sdp)
+			if !errors.Is(err, c.want) {
+				t.Fatalf("error %v, want %v", err, c.want)
+			}
+			if err == nil && strings.Contains(o.sdp, "a=ssrc") {
+				t.Error("the SSRCs are still declared: a new one would never be heard")
+			}
+		})
+	}
+}
+
+// Both browsers are asked for the same, whatever they offered and whatever
+// payload type they gave it.
+func TestAnswerIsTunedForSpeech(t *testing.T) {
+	for pt, offer := range map[string]string{"111": chromium, "109": firefox} {
+		t.Run(pt, func(t *testing.T) {
+			e, err := Listen(Config{Listen: "127.0.0.1:0", Sink: &memoryLog{}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := newSession(e, "s")
+			o, err := ParseOffer(head + offer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := s.negotiate(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{
+				"a=rtpmap:" + pt + " opus/48000/2\r\na=fmtp:" + pt + " " + tunedFmtp + "\r\na=ptime:60\r\n",
+				"a=recvonly\r\n", "a=setup:passive\r\n", "a=rtcp-mux\r\na=rtcp-mux-only\r\n", "a=mid:0\r\n",
+			} {
+				if !strings.Contains(answer, want) {
+					t.Errorf("the answer lacks %q", want)
+				}
+			}
+			if n := strings.Count(answer, "a=fmtp:"); n != 1 {
+				t.Errorf("%d fmtp lines, want our own alone", n)
+			}
+			for line := range strings.Lines(answer) {
+				if v, ok := strings.CutPrefix(line, "a=candidate:"); ok && component(v) != 1 {
+					t.Errorf("a candidate for RTCP, which shares the port: %s", line)
+				}
+			}
+			if t.Failed() {
+				t.Log(answer)
+			}
+			if err := s.discard(); err != nil {
+				t.Error(err)
+			}
+			if err := e.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func FuzzParseOffer(f *testing.F) {
+	f.Add(head + chromium)
+	f.Add(head + firefox)
+	f.Fuzz(func(_ *testing.T, s string) { _, _ = ParseOffer(s) })
+}

@@ -55,7 +55,8 @@ export class Panel {
   #coverage(meeting) {
     const c = meeting.coverage;
     const live = meeting.state === 'live';
-    setText($('coverage-sentence'), coverageSentence(c, live));
+    const behind = Math.max(0, ...meeting.tracks.map((t) => t.coverage?.pending_ms ?? 0));
+    setText($('coverage-sentence'), coverageSentence(c, live, behind));
     const missing = missingSentence(c);
     setText($('coverage-missing'), missing);
     show($('coverage-missing'), missing !== '');

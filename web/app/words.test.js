@@ -37,6 +37,12 @@ test('what was heard', () => {
   }
 });
 
+test('several who speak at once do not look like one who is far behind', () => {
+  const c = coverage({ duration_ms: 60_000, transcribed_ms: 40_000, pending_ms: 20_000 });
+  assert.equal(coverageSentence(c, true, 10_000), '1:00 heard, the transcript keeps up.');
+  assert.equal(coverageSentence(c, true, 16_000), '1:00 heard, 20 s of it still to be transcribed.');
+});
+
 test('whatever is missing is said', () => {
   assert.equal(missingSentence(undefined), '');
   assert.equal(missingSentence(coverage({ duration_ms: 9, received_ms: 9 })), '');

@@ -2,7 +2,7 @@
 
 import { Backoff, wait } from './backoff.js';
 import { SSEParser } from './sse.js';
-import { VerbatimError, fromResponse, noServer } from './problem.js';
+import { VerbatimError, connectionLost, fromResponse, noServer } from './problem.js';
 
 const steadyMs = 5_000;
 
@@ -30,12 +30,17 @@ export async function follow(o) {
   while (!o.signal.aborted) {
     let err;
     const since = Date.now();
+    let opened = false;
+    const onOpen = () => {
+      opened = true;
+      o.onOpen();
+    };
     try {
-      await read(o, position);
-      err = noServer(); // a stream has no end of its own
+      await read({ ...o, onOpen }, position);
+      err = connectionLost(); // a stream has no end of its own
     } catch (e) {
       if (o.signal.aborted) return;
-      err = e instanceof VerbatimError ? e : noServer(e);
+      err = e instanceof VerbatimError ? e : opened ? connectionLost(e) : noServer(e);
       if (!err.retry) throw err;
     }
     if (o.signal.aborted) return;

@@ -92,6 +92,14 @@ export function noServer(cause) {
 }
 
 /**
+ * A connection that was there broke off.
+ * @param {unknown} [cause]
+ */
+export function connectionLost(cause) {
+  return new VerbatimError('connection-lost', { retry: true, cause });
+}
+
+/**
  * The error of getUserMedia.
  * @param {any} err
  */

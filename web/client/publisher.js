@@ -1,7 +1,7 @@
 /** Keeps a microphone published in a room, through whatever happens to the connection. */
 
 import { Backoff, wait } from './backoff.js';
-import { VerbatimError } from './problem.js';
+import { connectionLost } from './problem.js';
 import { end, publish } from './whip.js';
 
 // A session shorter than this does not count as success for the backoff, so
@@ -108,8 +108,4 @@ export class Publisher {
       if (signal.aborted) this.#renew();
     });
   }
-}
-
-function connectionLost() {
-  return new VerbatimError('connection-lost', { retry: true });
 }

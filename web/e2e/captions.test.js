@@ -1,7 +1,7 @@
 // Two people in two browsers talk, and both read what both said.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, readdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { captions, chromium, enter, firefox, hear, open, shot, slow, state, text, until } from './browsers.js';
 import { Server, artifacts } from './server.js';
@@ -186,10 +186,12 @@ test('leaving: the captions stay, the other one sees it, the transcript can be d
 });
 
 test('a click on a download gives a file', async () => {
-  const folder = mkdtempSync(join(artifacts, 'download-'));
+  const folder = join(artifacts, 'downloads');
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder);
   const cdp = await chrome.target().createCDPSession();
   await cdp.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: folder });
-  await ada.click('[data-testid="downloads"] [data-format="txt"]');
+  await ada.click('#after [data-format="txt"]');
   const file = await until(() => readdirSync(folder).find((f) => f.endsWith('.txt')), 'the file');
   assert.match(readFileSync(join(folder, file), 'utf8'), /Ada/);
 });

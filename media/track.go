@@ -19,8 +19,9 @@ import (
 
 // lastWords is how long an ended session goes on reading when nothing more
 // comes: packets that were sent before the HTTP request to leave may arrive
-// after it.
-const lastWords = 150 * time.Millisecond
+// after it, or wait to be read on a busy machine (150 ms were not enough with
+// eight times more work than processors).
+const lastWords = 400 * time.Millisecond
 
 // receiveMTU is more than any RTP packet has.
 const receiveMTU = 1600

@@ -86,6 +86,7 @@ func (t *track) commit(ctx context.Context, c store.Commit, finals []transcribe.
 	}
 	c.Epoch = t.row.Epoch
 	n := t.row.NextSegment
+	shown := t.revision > 0
 	t.revision++
 	for _, u := range finals {
 		s := t.segment(u, n)
@@ -103,9 +104,13 @@ func (t *track) commit(ctx context.Context, c store.Commit, finals []transcribe.
 	}
 	t.through.Store(c.Through)
 	t.row.NextSegment = n
-	if len(finals) > 0 {
-		t.revision = 0
+	if shown && len(finals) == 0 {
+		// Nothing came of what was shown: take it back.
+		s := t.segment(transcribe.Utterance{}, n)
+		s.Final = true
+		t.caption(s, 0)
 	}
+	t.revision = 0
 	for i, s := range c.Segments {
 		t.caption(s, last-int64(len(c.Segments)-1-i))
 	}
@@ -125,6 +130,8 @@ func (t *track) run() {
 	err := t.transcribe()
 	var incomplete *transcribe.Incomplete
 	switch {
+	case err == nil && t.p.cfg.Supervisor != nil && len(t.row.Skipped) > 0:
+		state = meeting.TrackIncomplete // given up by a server that died before it could say so
 	case err == nil:
 	case t.ctx.Err() != nil:
 		if cerr := t.log.Close(); cerr != nil {

@@ -84,6 +84,9 @@ func (p *publisher) run(ctx context.Context) error {
 		return err
 	}
 	sent, err := p.play(ctx, s)
+	if err == nil {
+		p.arrive(ctx, s.Meeting, sent)
+	}
 	// Leaving also after Ctrl-C, so that what was said is transcribed.
 	lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -108,11 +111,34 @@ func (p *publisher) play(ctx context.Context, s *whipclient.Session) (sent int64
 	return sent, nil
 }
 
+// arrive gives the server time to take in all that was sent: a session that has
+// left is not waited for when the machine is busy.
+func (p *publisher) arrive(ctx context.Context, id string, sent int64) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	_ = p.poll(ctx, id, func(t meeting.Track) (bool, error) {
+		return taken(t.Coverage, sent) == nil, nil
+	}) // what is missing is told in the end
+}
+
 // wait is over when the server has taken in all that was sent and transcribed it.
 func (p *publisher) wait(ctx context.Context, id string, sent int64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cmd.Wait, fmt.Errorf("the transcript is not finished after %v (--wait)", p.cmd.Wait))
 	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
+	return p.poll(ctx, id, func(t meeting.Track) (bool, error) {
+		switch t.State {
+		case meeting.TrackComplete:
+			return true, taken(t.Coverage, sent)
+		case meeting.TrackIncomplete:
+			return true, fmt.Errorf("%d ms of what was said could not be transcribed", t.Coverage.SkippedMS)
+		}
+		return false, nil
+	})
+}
+
+// poll looks at the publisher's track until done says so.
+func (p *publisher) poll(ctx context.Context, id string, done func(t meeting.Track) (bool, error)) error {
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		var m meeting.Meeting
@@ -126,11 +152,8 @@ func (p *publisher) wait(ctx context.Context, id string, sent int64) error {
 			if t.Participant != p.id {
 				continue
 			}
-			switch t.State {
-			case meeting.TrackComplete:
-				return taken(t.Coverage, sent)
-			case meeting.TrackIncomplete:
-				return fmt.Errorf("%d ms of what was said could not be transcribed", t.Coverage.SkippedMS)
+			if ok, err := done(t); ok {
+				return err
 			}
 		}
 		select {
@@ -162,7 +185,7 @@ func (s *screen) show(e whipclient.Event) {
 		return
 	}
 	var seg transcript.Segment
-	if err := json.Unmarshal(e.Data, &seg); err != nil || !s.mine[seg.Participant.ID] {
+	if err := json.Unmarshal(e.Data, &seg); err != nil || !s.mine[seg.Participant.ID] || seg.Text == "" {
 		return
 	}
 	text := fmt.Sprintf("%s: %s", cmp.Or(seg.Participant.Name, seg.Participant.ID), seg.Text)

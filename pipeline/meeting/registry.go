@@ -47,6 +47,7 @@ type Membership struct {
 	Meeting     string
 	StartedAt   time.Time // of the meeting
 	Participant transcript.Participant
+	JoinedAt    time.Time // of the participant, in the meeting
 }
 
 // room is one with a live meeting.
@@ -118,6 +119,13 @@ func (r *Registry) Join(ctx context.Context, roomName string, p transcript.Parti
 	s := Membership{
 		Session: NewSessionID(), Room: roomName, Meeting: m.ID, StartedAt: m.StartedAt, Participant: p,
 	}
+	var joined Participant
+	for _, q := range m.Participants {
+		if q.ID == p.ID {
+			joined = q
+		}
+	}
+	s.JoinedAt = joined.JoinedAt
 	old := rm.sessions[p.ID]
 	rm.sessions[p.ID] = s.Session
 	r.sessions[s.Session] = s
@@ -128,10 +136,8 @@ func (r *Registry) Join(ctx context.Context, roomName string, p transcript.Parti
 	if old != "" {
 		r.cfg.CloseSession(old, audio.ReasonReplaced)
 	}
-	for _, q := range m.Participants {
-		if q.ID == p.ID && old == "" {
-			r.publish(rm, EventJoined, Presence{Meeting: m.ID, Participant: q})
-		}
+	if old == "" {
+		r.publish(rm, EventJoined, Presence{Meeting: m.ID, Participant: joined})
 	}
 	return s, nil
 }
@@ -175,7 +181,7 @@ func (r *Registry) SessionClosed(ctx context.Context, id string) error {
 	}
 	r.publish(rm, EventLeft, Presence{
 		Meeting:     s.Meeting,
-		Participant: Participant{ID: s.Participant.ID, Name: s.Participant.Name, LeftAt: &now},
+		Participant: Participant{ID: s.Participant.ID, Name: s.Participant.Name, JoinedAt: s.JoinedAt, LeftAt: &now},
 	})
 	return nil
 }

@@ -135,7 +135,7 @@ type run struct {
 
 	mu      sync.Mutex // guards what follows and the calls of sink
 	through int64
-	pending bool  // an interim is shown whose final has not come
+	pending bool  // an interim is shown of which nothing has come yet
 	fatal   error // of the sink
 }
 
@@ -327,6 +327,6 @@ func (r *run) commit(ctx context.Context, through int64, finals []Utterance) err
 		return err
 	}
 	r.through = through
-	r.pending = r.pending && len(finals) == 0
+	r.pending = false
 	return nil
 }

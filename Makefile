@@ -41,6 +41,8 @@ test: deps-test build ## install what the tests need, then run them all
 	@go mod tidy -diff
 	$(call heading,go test -race)
 	@go test -race -tags $(TAGS) ./...
+	$(call heading,10 000 random schedules)
+	@go test ./media ./media/audio ./media/reorder ./pipeline/tracklog -rapid.checks=10000
 	$(call heading,web: node --test)
 	@node --test $(wildcard web/client/*.test.js web/app/*.test.js)
 	@$(MAKE) --no-print-directory e2e

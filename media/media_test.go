@@ -45,6 +45,13 @@ func (l *memoryLog) Append(_ context.Context, ps ...audio.Packet) error {
 	return nil
 }
 
+// discard keeps nothing.
+type discard struct{}
+
+func (discard) OpenTrack(context.Context, string, time.Time) (Log, error) { return discard{}, nil }
+func (discard) SessionClosed(string, audio.Reason)                        {}
+func (discard) Append(context.Context, ...audio.Packet) error             { return nil }
+
 // network mistreats the RTP and RTCP (not ICE, not DTLS) that a client sends.
 type network struct {
 	*vnet.Net

@@ -170,10 +170,16 @@ func (t *track) receive(ctx context.Context, now time.Time, b []byte, pkt *rtp.P
 	if c := r.Codec(); uint8(c.PayloadType) == pkt.PayloadType && c.MimeType == webrtc.MimeTypeOpus {
 		v.format, v.bytes = audio.FormatOpus, pkt.Payload
 	}
-	if !t.reorder.Passes(pkt.SequenceNumber) {
-		v.bytes = slices.Clone(v.bytes) // buf is read into again before it goes out
+	t.push(ctx, now, pkt.SequenceNumber, v)
+}
+
+// push takes in one packet; v.bytes is only valid until push and the drain that
+// follows it are done.
+func (t *track) push(ctx context.Context, now time.Time, seq uint16, v payload) {
+	if !t.reorder.Passes(seq) {
+		v.bytes = slices.Clone(v.bytes)
 	}
-	switch t.reorder.Push(now, pkt.SequenceNumber, v) {
+	switch t.reorder.Push(now, seq, v) {
 	case reorder.Accepted:
 	case reorder.Duplicate:
 		t.counts.Duplicate++
@@ -183,8 +189,7 @@ func (t *track) receive(ctx context.Context, now time.Time, b []byte, pkt *rtp.P
 		t.counts.Stray++
 	case reorder.Jumped:
 		t.restart(ctx)
-		v.bytes = slices.Clone(v.bytes)
-		t.reorder.Push(now, pkt.SequenceNumber, v)
+		t.reorder.Push(now, seq, v)
 	}
 }
 

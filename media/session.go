@@ -32,7 +32,8 @@ type Session struct {
 	id     string
 	pc     *webrtc.PeerConnection
 
-	ssrcs   atomic.Int32
+	ssrcs   atomic.Int32  // of RTP
+	reports atomic.Int32  // SSRCs that RTCP named
 	dropped atomic.Uint64 // packets that came faster than they were read
 
 	ended chan struct{} // closed by the first call of end
@@ -162,8 +163,11 @@ func (s *Session) run() {
 func (s *Session) newBuffer(kind packetio.BufferPacketType, _ uint32) io.ReadWriteCloser {
 	b := &buffer{Buffer: packetio.NewBuffer(), dropped: &s.dropped}
 	switch {
-	case kind == packetio.RTCPBufferPacket:
+	case kind == packetio.RTCPBufferPacket && s.reports.Add(1) <= 2*maxSSRCs:
 		b.SetLimitSize(rtcpBuffer)
+	case kind == packetio.RTCPBufferPacket:
+		b.SetLimitSize(1)
+		s.end(audio.ReasonServer)
 	case s.ssrcs.Add(1) > maxSSRCs:
 		b.SetLimitSize(1)
 		s.end(audio.ReasonServer)

@@ -23,6 +23,10 @@ import (
 // eight times more work than processors).
 const lastWords = 400 * time.Millisecond
 
+// maxAhead is how much more audio a session may send than time has passed:
+// enough for any burst after a stall, too little to make hours of it.
+const maxAhead = time.Minute
+
 // receiveMTU is more than any RTP packet has.
 const receiveMTU = 1600
 
@@ -203,6 +207,10 @@ func (t *track) drain(ctx context.Context, now time.Time) {
 		t.place(p)
 	}
 	t.append(ctx)
+	if t.timeline.Ahead(now) > maxAhead {
+		t.s.engine.log.Warn("a session is closed: it sends audio faster than time passes")
+		t.s.end(audio.ReasonServer)
+	}
 }
 
 // flush passes on everything that is held, whatever is missing.

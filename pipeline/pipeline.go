@@ -9,9 +9,9 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -48,6 +48,10 @@ type Pipeline struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // one per running track
 
+	// late bounds how many tracks of an earlier run are transcribed at a time:
+	// there may be hundreds, and each has a recognizer of its own.
+	late chan struct{}
+
 	mu     sync.Mutex // guards what follows
 	closed bool
 	tracks map[string]*track // the running ones, by id
@@ -60,6 +64,7 @@ var ErrClosed = errors.New("the server is shutting down")
 // New makes a pipeline; it starts nothing.
 func New(cfg Config) *Pipeline {
 	p := &Pipeline{cfg: cfg, log: cfg.Logger, tracks: map[string]*track{}, shown: map[string]meeting.Coverage{}}
+	p.late = make(chan struct{}, runtime.NumCPU())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -82,8 +87,9 @@ func (p *Pipeline) OpenTrack(ctx context.Context, session string, at time.Time) 
 	if err := p.cfg.Store.CreateTrack(ctx, row); err != nil {
 		return nil, errors.Join(err, log.Close(), p.cfg.Logs.Remove(row.Meeting, row.ID))
 	}
-	if err := p.start(ctx, row, member.Room, member.StartedAt, member.Participant, log); err != nil {
-		return nil, err
+	// Nobody else has claimed it: it is new.
+	if err := p.start(row, member.Room, member.StartedAt, member.Participant, log, false); err != nil {
+		return nil, errors.Join(err, log.Close())
 	}
 	return &Writer{p: p, log: log, track: row.ID}, nil
 }
@@ -127,7 +133,10 @@ func (p *Pipeline) Recover(ctx context.Context) error {
 	}
 	for _, row := range rows {
 		if err := p.recoverTrack(ctx, row); err != nil {
-			return fmt.Errorf("recover track %s: %w", row.ID, err)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			p.log.Error("a track that was left unfinished cannot be taken up; it stays pending", "track", row.ID, "err", err)
 		}
 	}
 	if len(rows) > 0 {
@@ -170,7 +179,10 @@ func (p *Pipeline) recoverTrack(ctx context.Context, row meeting.Track) error {
 			who.Name = q.Name
 		}
 	}
-	return p.start(ctx, row, m.Room, m.StartedAt, who, log)
+	if row, err = p.cfg.Store.Claim(ctx, row.ID); err != nil {
+		return err
+	}
+	return p.start(row, m.Room, m.StartedAt, who, log, true)
 }
 
 // endReason reads the End packet of a log that has one.
@@ -185,14 +197,11 @@ func endReason(ctx context.Context, log *tracklog.Log, next uint64) (audio.Reaso
 	return 0, errors.New("the log's end is missing")
 }
 
-// start runs the stages of a track in a goroutine of its own.
-func (p *Pipeline) start(ctx context.Context, row meeting.Track, room string, began time.Time, who transcript.Participant, log *tracklog.Log) error {
-	claimed, err := p.cfg.Store.Claim(ctx, row.ID)
-	if err != nil {
-		return err
-	}
-	t := &track{p: p, row: claimed, room: room, began: began, who: who, log: log, done: make(chan struct{})}
-	t.through.Store(claimed.Through)
+// start runs the stages of a track in a goroutine of its own; those of late ones
+// wait for their turn.
+func (p *Pipeline) start(row meeting.Track, room string, began time.Time, who transcript.Participant, log *tracklog.Log, late bool) error {
+	t := &track{late: late, p: p, row: row, room: room, began: began, who: who, log: log, done: make(chan struct{})}
+	t.through.Store(row.Through)
 	t.ctx, t.cancel = context.WithCancel(p.ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()

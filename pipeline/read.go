@@ -152,6 +152,7 @@ func (p *Pipeline) End(ctx context.Context, id string) (meeting.Meeting, error) 
 // Erase removes everything of a meeting that is not live: what is still being
 // transcribed of it is stopped.
 func (p *Pipeline) Erase(ctx context.Context, id string) error {
+	ctx = context.WithoutCancel(ctx) // half an erasure is worse than a late one
 	p.mu.Lock()
 	var stopped []*track
 	for _, t := range p.tracks {
@@ -162,14 +163,11 @@ func (p *Pipeline) Erase(ctx context.Context, id string) error {
 	}
 	p.mu.Unlock()
 	for _, t := range stopped {
-		select {
-		case <-t.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		<-t.done
 	}
-	if err := p.cfg.Store.Delete(ctx, id); err != nil {
+	// The audio first: as long as the meeting is there, it can be erased again.
+	if err := p.cfg.Logs.RemoveMeeting(id); err != nil {
 		return err
 	}
-	return p.cfg.Logs.RemoveMeeting(id)
+	return p.cfg.Store.Delete(ctx, id)
 }

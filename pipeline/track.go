@@ -27,6 +27,7 @@ type track struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{}
+	late   bool // of an earlier run of the server
 
 	through  atomic.Int64 // ticks; read by Pipeline.Meeting
 	revision int          // of the segment that comes next
@@ -155,6 +156,14 @@ func (t *track) run() {
 }
 
 func (t *track) transcribe() error {
+	if t.late {
+		select {
+		case t.p.late <- struct{}{}:
+			defer func() { <-t.p.late }()
+		case <-t.ctx.Done():
+			return t.ctx.Err()
+		}
+	}
 	if t.p.cfg.Supervisor == nil {
 		if err := t.waitEnd(); err != nil {
 			return err

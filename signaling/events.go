@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ const (
 	keepAlive    = 15 * time.Second // proxies close streams that are silent for a minute
 	writeTimeout = 15 * time.Second
 	replayPage   = 200
+	maxPositions = 16 // of one Last-Event-ID
 )
 
 // events streams what happens in a room (server-sent events, HTML 9.2). The
@@ -77,20 +79,33 @@ type stream struct {
 
 // resume reads where the client was. An id of another room counts for nothing.
 func (st *stream) resume(r *http.Request, room string) error {
-	id, number, ok := strings.Cut(r.Header.Get("Last-Event-ID"), ".")
-	n, err := strconv.ParseInt(number, 10, 64)
-	if !ok || err != nil || n < 0 {
-		return nil //nolint:nilerr // not an id of ours: begin at the beginning
+	for _, at := range strings.SplitN(r.Header.Get("Last-Event-ID"), ",", maxPositions) {
+		id, number, ok := strings.Cut(at, ".")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if !ok || err != nil || n < 0 {
+			continue // not an id of ours: begin at the beginning
+		}
+		m, err := st.s.cfg.Meetings.Meeting(r.Context(), id)
+		if errors.Is(err, meeting.ErrNotFound) || (err == nil && m.Room != room) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		st.sent[id] = n
 	}
-	m, err := st.s.cfg.Meetings.Meeting(r.Context(), id)
-	if errors.Is(err, meeting.ErrNotFound) || (err == nil && m.Room != room) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	st.sent[id] = n
 	return nil
+}
+
+// position is where the client is in every meeting of the room of which more
+// may come: one that has ended is transcribed while the next goes on.
+func (st *stream) position() string {
+	var at []string
+	for id, n := range st.sent {
+		at = append(at, fmt.Sprintf("%s.%d", id, n))
+	}
+	slices.Sort(at)
+	return strings.Join(at, ",")
 }
 
 // state sends the room's state, and the finals that go with it.
@@ -113,6 +128,7 @@ func (st *stream) state(r *http.Request) error {
 	if now.Meeting == nil {
 		return nil
 	}
+	st.sent[now.Meeting.ID] += 0 // all of this one is for the client
 	return st.finals(r.Context(), now.Meeting.ID)
 }
 
@@ -136,15 +152,29 @@ func (st *stream) finals(ctx context.Context, id string) error {
 
 func (st *stream) final(id string, n int64, seg transcript.Segment) error {
 	st.sent[id] = n
-	return st.send(fmt.Sprintf("%s.%d", id, n), meeting.EventCaption, seg)
+	return st.send(st.position(), meeting.EventCaption, seg)
 }
 
 func (st *stream) event(r *http.Request, e meeting.Event) error {
 	switch {
 	case e.Type == meeting.EventState:
 		return st.state(r)
+	case e.Type == meeting.EventEnded:
+		if end, ok := e.Data.(meeting.Ended); ok && end.State != meeting.StateEnded {
+			if err := st.finals(r.Context(), e.Meeting); err != nil && !errors.Is(err, meeting.ErrNotFound) {
+				return err
+			}
+			delete(st.sent, e.Meeting) // nothing follows
+		}
+		return st.send("", e.Type, e.Data)
 	case e.Number == 0:
 		return st.send("", e.Type, e.Data)
+	}
+	if _, known := st.sent[e.Meeting]; !known {
+		// The rest of a meeting that was over before the client came.
+		st.sent[e.Meeting] = e.Number - 1
+	}
+	switch {
 	case e.Number <= st.sent[e.Meeting]:
 		return nil
 	case e.Number == st.sent[e.Meeting]+1:

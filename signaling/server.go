@@ -35,6 +35,7 @@ type Media interface {
 type Rooms interface {
 	Join(ctx context.Context, room string, p transcript.Participant) (meeting.Membership, error)
 	SessionClosed(ctx context.Context, session string) error
+	Current(session string) bool
 }
 
 // Meetings knows all meetings. Unknown ones are meeting.ErrNotFound.
@@ -141,19 +142,19 @@ func (s *Server) HTTPServer(ctx context.Context) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
 	}
 }
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) error {
 	if s.draining.Load() {
-		return s.drainingProblem()
+		return drainingProblem()
 	}
 	_, _ = w.Write([]byte("ready\n"))
 	return nil
 }
 
-func (s *Server) drainingProblem() *Problem {
+func drainingProblem() *Problem {
 	p := problem(http.StatusServiceUnavailable, "shutting-down", "The server is shutting down; try again in a few seconds.")
 	p.retryAfter = 5 * time.Second
 	return p

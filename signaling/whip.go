@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -39,7 +40,7 @@ func (s *Server) room(next http.Handler) http.Handler {
 // whip begins a session: RFC 9725, 4.2.
 func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
-		return s.drainingProblem()
+		return drainingProblem()
 	}
 	offer, err := readOffer(w, r)
 	if err != nil {
@@ -55,7 +56,12 @@ func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer, err := s.cfg.Media.Accept(r.Context(), member.Session, offer)
 	if err != nil {
-		return errors.Join(offerProblem(err), s.cfg.Rooms.SessionClosed(r.Context(), member.Session))
+		return errors.Join(offerProblem(err), s.cfg.Rooms.SessionClosed(context.WithoutCancel(r.Context()), member.Session))
+	}
+	// Whoever replaced it or ended the meeting meanwhile could not close it yet.
+	if !s.cfg.Rooms.Current(member.Session) {
+		s.cfg.Media.CloseSession(member.Session, audio.ReasonReplaced)
+		return problem(http.StatusConflict, "session-over", "The participant joined again, or the meeting was ended, while this session was set up.")
 	}
 	h := w.Header()
 	h.Set("Content-Type", sdpType)
@@ -93,6 +99,8 @@ func readOffer(w http.ResponseWriter, r *http.Request) (media.Offer, error) {
 // offerProblem tells what is wrong with an offer, if that is what err is about.
 func offerProblem(err error) error {
 	switch {
+	case errors.Is(err, media.ErrClosed):
+		return drainingProblem()
 	case errors.Is(err, media.ErrUnsupportedMedia):
 		return problem(http.StatusUnprocessableEntity, "unsupported-media", "Offer exactly one audio track and nothing else: "+err.Error()+".")
 	case errors.Is(err, media.ErrNoCodec):

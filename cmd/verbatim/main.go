@@ -19,7 +19,7 @@ import (
 type cli struct {
 	Serve   serveCmd         `cmd:"" help:"Run the server."`
 	Publish publishCmd       `cmd:"" help:"Send Ogg Opus files to a server as a participant, and print the captions that come back."`
-	Version kong.VersionFlag `help:"Print the version."`
+	Version kong.VersionFlag `help:"Print the version." env:"-"`
 
 	LogLevel  slog.Level `help:"Least severe log messages to write: debug, info, warn or error." default:"info"`
 	LogFormat string     `help:"How log messages are written: text or json." enum:"text,json" default:"text"`

@@ -135,7 +135,11 @@ func TestKilledRecognizer(t *testing.T) {
 		s.until("the sentence is under way", func(m meeting.Meeting) bool {
 			return m.Room == "killed" && m.Coverage.DurationMS >= ms
 		})
-		for _, pid := range children(t, s.cmd.Process.Pid) {
+		pids := children(t, s.cmd.Process.Pid)
+		if len(pids) == 0 {
+			t.Error("there is no recognizer to kill")
+		}
+		for _, pid := range pids {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Error(err)
 			}
@@ -145,7 +149,7 @@ func TestKilledRecognizer(t *testing.T) {
 		t.Fatal("publish:", err)
 	}
 	killed := s.transcript(s.meetings()[0])
-	if got, want := strings.Join(killed, " "), strings.Join(calm, " "); got != want {
+	if got, want := strings.Join(killed, " "), strings.Join(calm, " "); got != want || want == "" {
 		t.Errorf("with the recognizer killed twice: %s\nand without: %s", got, want)
 	}
 	s.stop()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -33,6 +34,9 @@ type publishCmd struct {
 func (c *publishCmd) Run(ctx context.Context) error {
 	if c.Count < 1 || c.Count > 1000 {
 		return errors.New("--count is a number from 1 to 1000")
+	}
+	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return fmt.Errorf("--url is the server's address, such as http://127.0.0.1:8080, not %q", c.URL)
 	}
 	client := &whipclient.Client{URL: strings.TrimRight(c.URL, "/")}
 	ctx, cancel := context.WithCancel(ctx)
@@ -92,6 +96,9 @@ func (p *publisher) run(ctx context.Context) error {
 	defer cancel()
 	if err = errors.Join(err, s.Leave(lctx)); err != nil {
 		return err
+	}
+	if sent == 0 {
+		return errors.New("there is no audio in what was to be sent")
 	}
 	return p.wait(ctx, s.Meeting, sent)
 }

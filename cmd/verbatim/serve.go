@@ -27,10 +27,10 @@ import (
 )
 
 type serveCmd struct {
-	Listen      string        `help:"Address for HTTP: pages, signaling, API." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	MediaListen string        `help:"UDP address for all media. Without a host: that port on every interface." default:":8080" placeholder:"[HOST]:PORT"`
+	Listen      string        `help:"Address for HTTP: pages, signaling, API (${default})." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	MediaListen string        `help:"UDP address for all media. Without a host: that port on every interface (${default})." default:":8080" placeholder:"[HOST]:PORT"`
 	Data        string        `help:"Folder for everything that is kept." default:"./data" type:"path"`
-	Recognizer  string        `help:"What turns speech into text: pocketsphinx:, command:PROGRAM ARG…, or none:." default:"pocketsphinx:" placeholder:"URL"`
+	Recognizer  string        `help:"What turns speech into text: pocketsphinx:, command:PROGRAM ARG…, or none: (${default})." default:"pocketsphinx:" placeholder:"URL"`
 	Linger      time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
 	Drain       time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
 	Fsync       time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
@@ -87,6 +87,11 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		Logs: logs, Store: db, Registry: s.registry, Publish: s.hub.Publish,
 		Supervisor: supervisor(recognizer, log), Engine: engine, Logger: log,
 	})
+	defer func() { // in case of an error on the way; serve has closed it else
+		ended, cancel := context.WithCancel(background)
+		cancel()
+		s.pipeline.Close(ended)
+	}()
 	if err := s.pipeline.Recover(ctx); err != nil {
 		return err
 	}
@@ -194,7 +199,9 @@ func (s *server) serve(ctx context.Context, l net.Listener, drain time.Duration)
 	fmt.Println("Shutting down: waiting for the last captions (Ctrl-C again to stop at once).")
 	dctx, cancel := context.WithTimeout(base, drain)
 	defer cancel()
-	err = errors.Join(err, s.media.Close(dctx))
+	if merr := s.media.Close(dctx); merr != nil {
+		s.log.Warn("sessions were cut off", "err", merr)
+	}
 	if pending := s.pipeline.Close(dctx); pending > 0 {
 		s.log.Warn("some tracks are not transcribed to their end; the next start goes on with them", "tracks", pending)
 	}

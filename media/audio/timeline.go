@@ -67,6 +67,11 @@ func (t *Timeline) Account() Account { return t.account }
 // what came before, or left the wall clock.
 func (t *Timeline) Strange() uint64 { return t.strange }
 
+// Ahead is how much longer the track is than the time since its first packet.
+func (t *Timeline) Ahead(now time.Time) time.Duration {
+	return duration(t.start) - now.Sub(t.base)
+}
+
 // Break says that what comes next does not continue the numbering or the
 // timestamps so far: a new SSRC, another format, a jump.
 func (t *Timeline) Break() {

@@ -153,6 +153,16 @@ func (r *Registry) Session(id string) (Membership, error) {
 	return s, nil
 }
 
+// Current reports whether a session is its participant's newest, in a meeting
+// that is live.
+func (r *Registry) Current(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sessions[id]
+	rm := r.rooms[s.Room]
+	return rm != nil && rm.meeting.ID == s.Meeting && rm.sessions[s.Participant.ID] == id
+}
+
 // SessionClosed says that a session is over. Its participant has left, unless
 // they have a newer one.
 func (r *Registry) SessionClosed(ctx context.Context, id string) error {
@@ -169,15 +179,17 @@ func (r *Registry) SessionClosed(ctx context.Context, id string) error {
 		return nil
 	}
 	now := time.Now()
+	if current { // whatever the store says: a session that is over keeps no meeting alive
+		delete(rm.sessions, s.Participant.ID)
+		if len(rm.sessions) == 0 {
+			rm.emptyAt = now
+		}
+	}
 	if err := r.cfg.Store.Leave(ctx, s.Meeting, s.Participant.ID, now); err != nil {
 		return fmt.Errorf("leave room %s: %w", s.Room, err)
 	}
 	if !current {
 		return nil // the meeting has ended, and that was told
-	}
-	delete(rm.sessions, s.Participant.ID)
-	if len(rm.sessions) == 0 {
-		rm.emptyAt = now
 	}
 	r.publish(rm, EventLeft, Presence{
 		Meeting:     s.Meeting,

@@ -109,7 +109,7 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 		if r.position() > before {
 			backoff, stuck = s.MinBackoff, 0
 		}
-		if ended {
+		if ended && !errors.As(err, new(*sinkError)) {
 			if stuck++; stuck >= s.FinishAttempts {
 				return &Incomplete{From: r.position(), Reason: err.Error()}
 			}
@@ -145,6 +145,12 @@ type logError struct{ err error }
 func (e *logError) Error() string { return "read the track's log: " + e.err.Error() }
 func (e *logError) Unwrap() error { return e.err }
 
+// sinkError is an error of the sink: no fault of the recognizer.
+type sinkError struct{ err error }
+
+func (e *sinkError) Error() string { return "commit: " + e.err.Error() }
+func (e *sinkError) Unwrap() error { return e.err }
+
 var errStreamEnded = errors.New("the recognizer ended before the audio did")
 
 func (r *run) position() int64 {
@@ -163,12 +169,13 @@ func (r *run) attempt(ctx context.Context) (ended bool, err error) {
 		return false, fmt.Errorf("open: %w", err)
 	}
 	base := max(0, r.position()-preroll)
+	r.settled() // what another stream was about to say is heard again
 
 	actx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	consumed := make(chan error, 1)
 	go func() {
-		err := r.consume(ctx, stream.Results(), base)
+		err := r.consume(ctx, stream.Results(), base, stop)
 		stop(errStreamEnded) // of no effect when that was by Finish
 		consumed <- err
 	}()
@@ -247,8 +254,9 @@ func (r *run) silence(ctx context.Context, written, lastSpeech int64) error {
 	return r.commit(ctx, through, nil)
 }
 
-// consume takes the results of a stream that began at base.
-func (r *run) consume(ctx context.Context, results <-chan Result, base int64) error {
+// consume takes the results of a stream that began at base. When one cannot be
+// committed it stops the attempt: what follows would be of no use.
+func (r *run) consume(ctx context.Context, results <-chan Result, base int64, stop context.CancelCauseFunc) error {
 	begun := r.position() // what lies before it was committed by another stream
 	var failed error
 	for res := range results {
@@ -263,6 +271,9 @@ func (r *run) consume(ctx context.Context, results <-chan Result, base int64) er
 			failed = r.commit(ctx, base+res.End, nil)
 		case ok:
 			r.interim(u)
+		}
+		if failed != nil {
+			stop(failed)
 		}
 	}
 	return failed
@@ -305,6 +316,13 @@ func clip(res Result, base, begun int64) (u Utterance, ok bool) {
 	return u, u.Text != ""
 }
 
+// settled says that what the last interim showed is decided: nothing, maybe.
+func (r *run) settled() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pending = false
+}
+
 func (r *run) interim(u Utterance) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -320,7 +338,7 @@ func (r *run) commit(ctx context.Context, through int64, finals []Utterance) err
 	}
 	through = max(through, r.through)
 	if err := r.sink.Commit(ctx, through, finals); err != nil {
-		err = fmt.Errorf("commit: %w", err)
+		err = &sinkError{err}
 		if errors.Is(err, ErrNotOwner) {
 			r.fatal = err
 		}

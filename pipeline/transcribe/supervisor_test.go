@@ -354,3 +354,25 @@ func TestStoreThatFailsOnceLosesNothing(t *testing.T) {
 		}
 	})
 }
+
+// However long the store is away, nothing is given up because of it.
+func TestStoreThatIsAwayLosesNothing(t *testing.T) {
+	for _, live := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			sink := &testSink{commit: func() error {
+				if d := time.Since(begin); d > 3*time.Second && d < 40*time.Second || !live && d < 20*time.Second {
+					return errors.New("database is locked")
+				}
+				return nil
+			}}
+			e := &testEngine{perUtterance: 5}
+			if err := supervise(t.Context(), e, &testLog{words: 200, live: live}, 0, sink); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(sink.words, want(0, 200)) {
+				t.Errorf("live %v: words %v", live, sink.words)
+			}
+		})
+	}
+}

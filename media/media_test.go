@@ -316,6 +316,49 @@ func TestSessionsEnd(t *testing.T) {
 			w.stop()
 		})
 	})
+	t.Run("faster than time", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, nil)
+			conn := w.connect()
+			for range 20000 { // 40 minutes of audio in 20 s
+				if conn.Send([]byte{11<<3 | 1, 0}, 5760) != nil || w.engine.Sessions() == 0 {
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if r := <-w.log.closed; r != audio.ReasonServer {
+				t.Errorf("closed as %v, want server", r)
+			}
+			checkLog(t, w.log.packets)
+			// A minute, and what comes until the session has ended.
+			if end := w.log.packets[len(w.log.packets)-1]; end.Start > 300*audio.TickRate {
+				t.Errorf("%d s were taken in", end.Start/audio.TickRate)
+			}
+			_ = conn.Close()
+			w.stop()
+		})
+	})
+	t.Run("RTCP of thousands of sources", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, nil)
+			conn := w.connect()
+			p := sentPackets(t)[0]
+			if err := conn.Send(p.Payload, p.Samples); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 200 {
+				if conn.Report(uint32(i)) != nil {
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if r := <-w.log.closed; r != audio.ReasonServer {
+				t.Errorf("closed as %v, want server", r)
+			}
+			_ = conn.Close()
+			w.stop()
+		})
+	})
 	t.Run("the server ends", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, nil)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -207,6 +208,76 @@ func TestReplacedAndRejoined(t *testing.T) {
 	}
 	if n := len(s.meetings()); n != 0 {
 		t.Errorf("%d meetings after the erasure", n)
+	}
+	s.stop()
+}
+
+// Many sessions of one participant at once leave one, and none once the meeting
+// has ended, whatever they were doing meanwhile.
+func TestJoinsAtTheSameTime(t *testing.T) {
+	s := serve(t, t.TempDir(), "none:", "--linger", "30s")
+	var wg sync.WaitGroup
+	for range 8 {
+		text := offer(t)
+		wg.Go(func() {
+			resp, err := http.Post(s.url+"/v1/rooms/r/whip?participant=ada", "application/sdp", strings.NewReader(text))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusCreated && resp.StatusCode != http.StatusConflict {
+				t.Error(resp.Status)
+			}
+		})
+	}
+	wg.Wait()
+	m := s.meetings()[0]
+	if len(m.Participants) != 1 || m.Participants[0].LeftAt != nil {
+		t.Errorf("participants %+v, want one who is there", m.Participants)
+	}
+	resp, err := http.Post(s.url+"/v1/meetings/"+m.ID+"/end", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if m = s.meetings()[0]; m.State != meeting.StateComplete {
+		t.Errorf("the meeting is %s", m.State)
+	}
+	s.stop()
+}
+
+// A client that hangs up while its session is set up keeps no meeting alive.
+func TestHangUpWhileJoining(t *testing.T) {
+	s := serve(t, t.TempDir(), "none:", "--linger", "100ms")
+	text := offer(t)
+	for i := range 40 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*200*time.Microsecond)
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/v1/rooms/r/whip", strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/sdp")
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+			cancel()
+			leave, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, resp.Header.Get("Location"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp, err := http.DefaultClient.Do(leave); err == nil {
+				resp.Body.Close()
+			}
+		}
+		cancel()
+	}
+	// Sessions of which the client never learned end by themselves after 30 s.
+	deadline := time.Now().Add(45 * time.Second)
+	for slices.ContainsFunc(s.meetings(), func(m meeting.Meeting) bool { return m.State == meeting.StateLive }) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still live: %+v", s.meetings())
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 	s.stop()
 }

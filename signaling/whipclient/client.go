@@ -16,6 +16,7 @@ import (
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/transport/v5"
 	"github.com/pion/webrtc/v4"
@@ -149,6 +150,14 @@ func (c *Conn) Send(payload []byte, ticks int64) error {
 	c.packet.SequenceNumber++
 	c.packet.Timestamp += uint32(ticks)
 	return err
+}
+
+// Report sends an RTCP receiver report about a source, as an endpoint does that
+// receives it.
+func (c *Conn) Report(ssrc uint32) error {
+	return c.pc.WriteRTCP([]rtcp.Packet{&rtcp.ReceiverReport{
+		SSRC: ssrc, Reports: []rtcp.ReceptionReport{{SSRC: ssrc}},
+	}})
 }
 
 // Close ends the connection.

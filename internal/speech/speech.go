@@ -3,10 +3,15 @@
 package speech
 
 import (
+	"bytes"
 	"embed"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
+
+	"github.com/pion/opus/pkg/oggreader"
 )
 
 //go:embed *.wav *.opus *.txt
@@ -17,6 +22,21 @@ var Names = []string{"sas-0870", "sas-0880", "sas-0890"}
 
 // Opus is the sentence as an Ogg Opus file (20 ms packets, 24 kb/s).
 func Opus(name string) []byte { return read(name + ".opus") }
+
+// Packets are the Opus packets of the sentence, 20 ms each.
+func Packets(name string) (packets [][]byte) {
+	ogg, _, err := oggreader.NewWith(bytes.NewReader(Opus(name)))
+	for err == nil {
+		var p []byte
+		if p, _, err = ogg.ParseNextPacket(); err == nil && !bytes.HasPrefix(p, []byte("OpusTags")) {
+			packets = append(packets, bytes.Clone(p))
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		panic(fmt.Sprintf("speech: %s: %v", name, err))
+	}
+	return packets
+}
 
 // Words are the spoken words, lower case.
 func Words(name string) []string { return strings.Fields(string(read(name + ".txt"))) }

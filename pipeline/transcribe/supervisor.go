@@ -15,6 +15,7 @@ import (
 	"iter"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,7 +36,16 @@ const (
 	// that engines have for a final that they were still thinking about.
 	silentFor = 15 * audio.FrameRate
 	lag       = 10 * audio.FrameRate
+	// After pause without speech, silence is lent in pieces while nothing
+	// arrives: see writer.lend. maxLent ends any engine's utterance.
+	pause     = 150 * audio.FrameRate / 1000
+	lendPiece = 100 * audio.FrameRate / 1000
+	maxLent   = 1000 * audio.FrameRate / 1000
 )
+
+// idleAfter is how long nothing arrives until silence is lent, and from piece to
+// piece: longer than packets last.
+const idleAfter = lendPiece * time.Second / audio.FrameRate
 
 // Log is where a track's audio is read from; pipeline/tracklog has one.
 type Log interface {
@@ -137,6 +147,56 @@ type run struct {
 	through int64
 	pending bool  // an interim is shown of which nothing has come yet
 	fatal   error // of the sink
+	written int64 // sample of the track up to which the stream has got it
+	// inserts are what the stream got that is not of the track.
+	inserts []insert
+}
+
+// insert is silence at a place of the track (relative to the stream's base).
+type insert struct{ at, n int64 }
+
+// insert notes silence that the stream got and the track does not have.
+func (r *run) insert(at, n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inserts = append(r.inserts, insert{at, n})
+}
+
+// onTrack takes a result's positions from the stream to the track, both
+// relative to the stream's base.
+func (r *run) onTrack(res Result) Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.inserts) == 0 {
+		return res
+	}
+	place := func(pos int64) int64 {
+		for _, i := range r.inserts {
+			if pos > i.at {
+				pos = max(i.at, pos-i.n)
+			}
+		}
+		return pos
+	}
+	res.Start, res.End = place(res.Start), place(res.End)
+	res.Words = slices.Clone(res.Words)
+	for i := range res.Words {
+		res.Words[i].Start, res.Words[i].End = place(res.Words[i].Start), place(res.Words[i].End)
+	}
+	return res
+}
+
+// wrote notes how much of the track the stream gets with the next write.
+func (r *run) wrote(end int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written = end
+}
+
+func (r *run) isPending() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pending
 }
 
 // logError is an error of the log: trying again with another stream is no help.
@@ -205,41 +265,111 @@ func (r *run) attempt(ctx context.Context) (ended bool, err error) {
 // write decodes the track from base on and writes it to the stream, up to the
 // track's End, whose position it returns.
 func (r *run) write(ctx context.Context, stream Stream, base int64) (total int64, err error) {
-	var detector vad.Detector
-	d := decode.New()
-	from := r.log.SeqAt(max(0, base-warmup) * audio.TicksPerSample)
-	for p, err := range r.log.Read(ctx, from) {
-		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				return 0, cause
-			}
-			return 0, &logError{err}
+	w := &writer{r: r, stream: stream, base: base, decode: decode.New()}
+	next := r.log.SeqAt(max(0, base-warmup) * audio.TicksPerSample)
+	for {
+		total, done, err := w.read(ctx, &next)
+		if cause := context.Cause(ctx); err != nil && cause != nil {
+			return 0, cause
 		}
-		if p.Kind == audio.End {
-			return p.Start / audio.TicksPerSample, nil
+		if done || err != nil {
+			return total, err
+		}
+	}
+}
+
+// writer hands a track's audio to one stream.
+type writer struct {
+	r        *run
+	stream   Stream
+	base     int64
+	decode   *decode.Decoder
+	detector vad.Detector
+	lent     int64 // samples of silence that the stream got ahead of the track
+}
+
+// read writes packets from next on. It returns without being done when it has
+// to wait for the next one differently from then on.
+func (w *writer) read(ctx context.Context, next *uint64) (total int64, done bool, err error) {
+	rctx, waiting := ctx, w.ending()
+	if waiting {
+		var cancel context.CancelFunc
+		rctx, cancel = context.WithTimeout(ctx, idleAfter)
+		defer cancel()
+	}
+	for p, err := range w.r.log.Read(rctx, *next) {
+		switch {
+		case err != nil && rctx.Err() != nil && ctx.Err() == nil:
+			return 0, false, w.lend(ctx)
+		case err != nil:
+			return 0, false, &logError{err}
+		case p.Kind == audio.End:
+			return p.Start / audio.TicksPerSample, true, nil
 		}
 		var werr error
-		d.Packet(p, func(f audio.Frame) bool {
-			if skip := base - f.Start; skip >= int64(len(f.PCM)) {
-				return true
-			} else if skip > 0 {
-				f.PCM, f.Start = f.PCM[skip:], base
-			}
-			detector.Write(f.PCM)
-			if werr = stream.Write(ctx, f); werr != nil {
-				return false
-			}
-			werr = r.silence(ctx, f.Start+int64(len(f.PCM)), base+detector.LastSpeech())
+		w.decode.Packet(p, func(f audio.Frame) bool {
+			werr = w.frame(ctx, f)
 			return werr == nil
 		})
 		if werr != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				return 0, cause
-			}
-			return 0, fmt.Errorf("write: %w", werr)
+			return 0, false, werr
+		}
+		if *next = p.Seq + 1; waiting || w.ending() {
+			return 0, false, nil
 		}
 	}
-	return 0, &logError{errors.New("it stopped before its end")}
+	return 0, false, &logError{errors.New("it stopped before its end")}
+}
+
+// frame writes one frame, leaving out what lies before base, and silence that
+// the stream has got already.
+func (w *writer) frame(ctx context.Context, f audio.Frame) error {
+	if skip := w.base - f.Start; skip >= int64(len(f.PCM)) {
+		return nil
+	} else if skip > 0 {
+		f.PCM, f.Start = f.PCM[skip:], w.base
+	}
+	w.detector.Write(f.PCM)
+	end := f.Start + int64(len(f.PCM))
+	w.r.wrote(end)
+	if w.lent > 0 {
+		if f.Kind == audio.Silence {
+			n := min(w.lent, int64(len(f.PCM)))
+			w.lent -= n
+			f.PCM, f.Start = f.PCM[n:], f.Start+n
+		} else {
+			// Not silence but a stall of the network: what was lent stays in the
+			// stream and not in the track.
+			w.r.insert(f.Start-w.base, w.lent)
+			w.lent = 0
+		}
+	}
+	if len(f.PCM) > 0 {
+		if err := w.stream.Write(ctx, f); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+	}
+	return w.r.silence(ctx, end, w.base+w.detector.LastSpeech())
+}
+
+// ending reports whether someone has just stopped speaking and the engine has
+// not said its last word on it.
+func (w *writer) ending() bool {
+	return w.lent < maxLent && w.detector.Silence() >= pause && w.detector.LastSpeech() > 0 && w.r.isPending()
+}
+
+// lend writes some silence ahead of the track. A sender that falls silent stops
+// sending (DTX) and tells of the silence only with its next packet, 400 ms
+// later; without it the engine would learn of the end of a sentence too late. It
+// is lent in pauses only, where it does no harm should it not come true.
+func (w *writer) lend(ctx context.Context) error {
+	var zeros [lendPiece]int16
+	w.lent += lendPiece
+	err := w.stream.Write(ctx, audio.Frame{Start: w.base + w.detector.Position() + w.lent - lendPiece, PCM: zeros[:], Kind: audio.Silence})
+	if err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
 }
 
 // silence moves the checkpoint through a long silence.
@@ -263,12 +393,12 @@ func (r *run) consume(ctx context.Context, results <-chan Result, base int64, st
 		if failed != nil {
 			continue // the stream is about to be closed; let it finish
 		}
-		u, ok := clip(res, base, begun)
+		u, ok := clip(r.onTrack(res), base, begun)
 		switch {
 		case res.Final && ok:
-			failed = r.commit(ctx, base+res.End, []Utterance{u})
+			failed = r.commit(ctx, u.End, []Utterance{u})
 		case res.Final:
-			failed = r.commit(ctx, base+res.End, nil)
+			failed = r.commit(ctx, u.End, nil)
 		case ok:
 			r.interim(u)
 		}
@@ -321,6 +451,7 @@ func (r *run) settled() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pending = false
+	r.inserts = nil
 }
 
 func (r *run) interim(u Utterance) {
@@ -336,7 +467,8 @@ func (r *run) commit(ctx context.Context, through int64, finals []Utterance) err
 	if r.fatal != nil {
 		return r.fatal
 	}
-	through = max(through, r.through)
+	// No engine speaks for audio that it has not got, or was only lent.
+	through = max(min(through, r.written), r.through)
 	if err := r.sink.Commit(ctx, through, finals); err != nil {
 		err = &sinkError{err}
 		if errors.Is(err, ErrNotOwner) {

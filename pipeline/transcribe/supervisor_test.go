@@ -200,12 +200,15 @@ func (s *testStream) Finish(ctx context.Context) error {
 func (s *testStream) Close() error { s.die(); return nil }
 
 func supervise(ctx context.Context, e *testEngine, l *testLog, through int64, sink *testSink) error {
-	s := &Supervisor{
+	sink.through = through
+	return supervisorOf(e).Run(ctx, "track", l, through, sink)
+}
+
+func supervisorOf(e Recognizer) *Supervisor {
+	return &Supervisor{
 		Recognizer: e, Logger: slog.New(slog.DiscardHandler), OpenTimeout: time.Second, FinishTimeout: time.Minute,
 		MinBackoff: 100 * time.Millisecond, MaxBackoff: 10 * time.Second, FinishAttempts: 3,
 	}
-	sink.through = through
-	return s.Run(ctx, "track", l, through, sink)
 }
 
 func want(from, to int) (words []string) {

@@ -95,8 +95,6 @@ func (t *track) run(ctx context.Context) error {
 			if !now.Before(limit) || (!now.Before(quiet) && !waiting) {
 				break
 			}
-		} else if !waiting {
-			want = time.Time{}
 		}
 		if !want.Equal(deadline) || ended {
 			if t.setDeadline(remote, want, ended) {

@@ -196,8 +196,14 @@ func (t *track) skip(from int64, reason string) error {
 func (t *track) finish(state meeting.TrackState) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), storeTimeout)
 	defer cancel()
-	// The End packet reaches the log a moment before the store knows of it.
-	if err := t.p.endTrackOnce(ctx, t); err != nil {
+	// The End packet reaches the log a moment before the session's goroutine has
+	// told the store; telling it twice changes nothing.
+	next, _, _, _ := t.log.State()
+	by, err := endReason(ctx, t.log, next)
+	if err != nil {
+		return err
+	}
+	if err := t.p.endTrack(ctx, t.row.ID, by, t.log); err != nil {
 		return err
 	}
 	st, err := t.p.cfg.Store.FinishTrack(ctx, t.row.ID, t.row.Epoch, state)
@@ -206,17 +212,6 @@ func (t *track) finish(state meeting.TrackState) error {
 	}
 	t.finished = st
 	return nil
-}
-
-// endTrackOnce ends the track in the store. It may have been by the session's
-// goroutine already, and then that changes nothing.
-func (p *Pipeline) endTrackOnce(ctx context.Context, t *track) error {
-	next, _, _, _ := t.log.State()
-	by, err := endReason(ctx, t.log, next)
-	if err != nil {
-		return err
-	}
-	return p.endTrack(ctx, t.row.ID, by, t.log)
 }
 
 // tellEnd tells those who watch that the track is done, and its meeting if it

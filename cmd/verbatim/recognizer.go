@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -14,7 +13,7 @@ import (
 
 // newRecognizer makes the recognizer that a --recognizer value names; nil for
 // none. engine is its name in segments.
-func newRecognizer(_ context.Context, spec string, log *slog.Logger) (r transcribe.Recognizer, engine string, err error) {
+func newRecognizer(spec string, log *slog.Logger) (r transcribe.Recognizer, engine string, err error) {
 	scheme, rest, ok := strings.Cut(spec, ":")
 	if !ok {
 		return nil, "", fmt.Errorf("--recognizer %q is not SCHEME:…; there are pocketsphinx:, command:PROGRAM ARG… and none", spec)

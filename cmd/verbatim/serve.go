@@ -45,7 +45,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer listener.Close() // the HTTP server closes it first; this is for errors on the way
-	recognizer, engine, err := newRecognizer(ctx, c.Recognizer, log)
+	recognizer, engine, err := newRecognizer(c.Recognizer, log)
 	if err != nil {
 		return err
 	}

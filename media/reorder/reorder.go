@@ -84,9 +84,6 @@ type Buffer[T any] struct {
 // New makes an empty buffer.
 func New[T any](cfg Config) *Buffer[T] { return &Buffer[T]{cfg: cfg} }
 
-// SetWait changes how long holes may stay open, also of those that are.
-func (b *Buffer[T]) SetWait(d time.Duration) { b.cfg.Wait = d }
-
 // Passes reports whether a packet with that sequence number would come out with
 // the next Pop: its value need not live longer.
 func (b *Buffer[T]) Passes(seq uint16) bool {

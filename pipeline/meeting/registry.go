@@ -92,9 +92,9 @@ func NewRegistry(ctx context.Context, cfg Config) (*Registry, error) {
 	return r, nil
 }
 
-// NewSessionID makes an unguessable id (128 random bits): whoever knows it may
+// newSessionID makes an unguessable id (128 random bits): whoever knows it may
 // end the session.
-func NewSessionID() string {
+func newSessionID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
@@ -117,7 +117,7 @@ func (r *Registry) Join(ctx context.Context, roomName string, p transcript.Parti
 		r.rooms[roomName] = rm
 	}
 	s := Membership{
-		Session: NewSessionID(), Room: roomName, Meeting: m.ID, StartedAt: m.StartedAt, Participant: p,
+		Session: newSessionID(), Room: roomName, Meeting: m.ID, StartedAt: m.StartedAt, Participant: p,
 	}
 	var joined Participant
 	for _, q := range m.Participants {

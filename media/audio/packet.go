@@ -71,6 +71,9 @@ type Format uint8
 const (
 	FormatNone Format = iota
 	FormatOpus        // RFC 6716, one packet per payload
+	FormatPCMU        // G.711 µ law, 8 kHz mono, a byte per sample
+	FormatPCMA        // G.711 A law, 8 kHz mono, a byte per sample
+	FormatPCM         // signed 16 bit, little-endian, 16 kHz mono
 )
 
 // Packet is one in-order unit of a track. Packets of a track satisfy

@@ -181,7 +181,8 @@ func (t *track) push(ctx context.Context, now time.Time, seq uint16, v payload) 
 	if !t.reorder.Passes(seq) {
 		v.bytes = slices.Clone(v.bytes)
 	}
-	switch t.reorder.Push(now, seq, v) {
+	verdict, _ := t.reorder.Push(now, seq, v)
+	switch verdict {
 	case reorder.Accepted:
 	case reorder.Duplicate:
 		t.counts.Duplicate++

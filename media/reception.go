@@ -113,27 +113,29 @@ func (s *senderReports) name(now time.Time, b *rtcp.ReceptionReport) {
 // rtcpStream is what pion writes the RTCP of one SSRC to, packet by packet.
 // There is nothing to be read from it.
 type rtcpStream struct {
-	reports *senderReports
-	once    sync.Once
-	closed  chan struct{}
+	s      *Session
+	once   sync.Once
+	closed chan struct{}
 }
 
-func newRTCPStream(r *senderReports) *rtcpStream {
-	return &rtcpStream{reports: r, closed: make(chan struct{})}
+func newRTCPStream(s *Session) *rtcpStream {
+	return &rtcpStream{s: s, closed: make(chan struct{})}
 }
 
-func (s *rtcpStream) Write(p []byte) (int, error) {
-	s.reports.take(time.Now(), p)
+func (r *rtcpStream) Write(p []byte) (int, error) {
+	if now := time.Now(); r.s.admit(now, len(p)) {
+		r.s.reports.take(now, p)
+	}
 	return len(p), nil
 }
 
-func (s *rtcpStream) Read([]byte) (int, error) {
-	<-s.closed
+func (r *rtcpStream) Read([]byte) (int, error) {
+	<-r.closed
 	return 0, io.EOF
 }
 
-func (s *rtcpStream) Close() error {
-	s.once.Do(func() { close(s.closed) })
+func (r *rtcpStream) Close() error {
+	r.once.Do(func() { close(r.closed) })
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/rtcp"
 	"pgregory.net/rapid"
 
 	"verbatim/media/audio"
@@ -65,15 +66,16 @@ func wire(r *rand.Rand, ps []sent, loss float64, maxDelay time.Duration) (as []a
 func takeIn(tb interface{ Fatalf(string, ...any) }, as []arrival) []audio.Packet {
 	log := &memoryLog{}
 	s := &Session{
-		engine: &Engine{cfg: Config{Sink: log, Wait: 400 * time.Millisecond}, log: slog.New(slog.DiscardHandler)},
+		engine: &Engine{cfg: Config{Sink: log}, log: slog.New(slog.DiscardHandler)},
 		reason: audio.ReasonLeft,
 	}
 	t, ctx := newTrack(s), s.engine.ctx
+	t.send = func(rtcp.Packet) {}
 	for _, a := range as {
 		for d, ok := t.reorder.Deadline(); ok && !d.After(a.at); d, ok = t.reorder.Deadline() {
 			t.drain(ctx, d)
 		}
-		t.push(ctx, a.at, a.p.seq, payload{timestamp: a.p.ts, rate: audio.TickRate, format: audio.FormatOpus, bytes: a.p.bytes})
+		t.push(ctx, a.at, a.p.seq, t.payload(&encodings[0], a.p.ts, a.p.bytes))
 		t.drain(ctx, a.at)
 	}
 	t.flush(ctx)
@@ -159,7 +161,7 @@ func BenchmarkTakeIn(b *testing.B) {
 	p := ps[0]
 	b.ReportAllocs()
 	for b.Loop() {
-		t.push(b.Context(), now, p.seq, payload{timestamp: p.ts, rate: audio.TickRate, format: audio.FormatOpus, bytes: p.bytes})
+		t.push(b.Context(), now, p.seq, t.payload(&encodings[0], p.ts, p.bytes))
 		t.drain(b.Context(), now)
 		p.seq, p.ts = p.seq+1, p.ts+uint32(p.ticks)
 		now = now.Add(60 * time.Millisecond)

@@ -154,22 +154,30 @@ func (b *Buffer[T]) Push(now time.Time, seq uint16, v T) (verdict Verdict, misse
 	return Accepted, b.fill(now, i, v)
 }
 
-// Fill puts a packet that came inside of another one into its place, if that is
-// missing; call it after the Push of the one that it came in. It reports
-// whether the value was kept.
-func (b *Buffer[T]) Fill(now time.Time, seq uint16, v T) bool {
+// Lacks reports whether Fill would keep a packet with that sequence number.
+func (b *Buffer[T]) Lacks(seq uint16) bool {
 	if !b.started {
 		return false
 	}
 	ext, newest := b.extended(seq)
-	if !b.startBy.IsZero() && ext < b.next && newest-ext < Window {
-		b.prepend(now, int(b.next-ext))
+	if i := int(ext - b.next); i >= 0 {
+		return i < b.span && !b.at(i).held
 	}
-	i := int(ext - b.next)
-	if i < 0 || i >= b.span || b.at(i).held {
+	return !b.startBy.IsZero() && newest-ext < Window
+}
+
+// Fill puts a packet that came inside of another one into its place, if it Lacks
+// it; call it after the Push of the one that it came in. It reports whether the
+// value was kept.
+func (b *Buffer[T]) Fill(now time.Time, seq uint16, v T) bool {
+	if !b.Lacks(seq) {
 		return false
 	}
-	b.fill(now, i, v)
+	ext, _ := b.extended(seq)
+	if ext < b.next {
+		b.prepend(now, int(b.next-ext))
+	}
+	b.fill(now, int(ext-b.next), v)
 	return true
 }
 

@@ -283,7 +283,10 @@ func (t *track) push(ctx context.Context, now time.Time, seq uint16, v payload) 
 // its absence was noticed (a quarter is for a round trip that has just become
 // shorter).
 func (t *track) sentAgain(missed time.Duration) bool {
-	return missed >= max(3*t.rtt/4, 5*time.Millisecond)
+	if t.rtt == 0 { // not measured
+		return missed >= 5*time.Millisecond
+	}
+	return missed >= 3*t.rtt/4
 }
 
 // report says once a second how well the client is received, and takes stock of

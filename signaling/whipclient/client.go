@@ -40,6 +40,9 @@ type Options struct {
 	// Sequence and Timestamp are where the RTP numbering begins.
 	Sequence  uint16
 	Timestamp uint32
+	// OnReport is told what the server says of its reception, from a goroutine
+	// of the connection. It may be nil.
+	OnReport func(rtcp.ReceptionReport)
 }
 
 // Conn is a connected session that sends one Opus track. One goroutine sends;
@@ -95,7 +98,7 @@ func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err er
 	if err != nil {
 		return nil, err
 	}
-	c.again = newResender(pc, c.track, sending.Sender())
+	c.again = newResender(pc, c.track, o.OnReport, sending.Sender())
 	connected := make(chan struct{})
 	var up, down sync.Once
 	c.pc.OnConnectionStateChange(func(st webrtc.PeerConnectionState) {

@@ -28,10 +28,11 @@ const (
 // way libwebrtc does: the first one at once, another for the same packet only
 // when a round trip has passed since it was last sent again.
 type resender struct {
-	pc    *webrtc.PeerConnection
-	track *webrtc.TrackLocalStaticRTP
-	ssrc  uint32
-	wg    sync.WaitGroup // the goroutine that reads RTCP; it ends with the connection
+	pc       *webrtc.PeerConnection
+	track    *webrtc.TrackLocalStaticRTP
+	ssrc     uint32
+	onReport func(rtcp.ReceptionReport) // may be nil
+	wg       sync.WaitGroup             // the goroutine that reads RTCP; it ends with the connection
 
 	mu       sync.Mutex // guards what follows
 	history  [historySize]sentPacket
@@ -49,8 +50,8 @@ type sentPacket struct {
 	resent time.Time
 }
 
-func newResender(pc *webrtc.PeerConnection, track *webrtc.TrackLocalStaticRTP, sender *webrtc.RTPSender) *resender {
-	r := &resender{pc: pc, track: track, rtt: firstRTT, ssrc: uint32(sender.GetParameters().Encodings[0].SSRC)}
+func newResender(pc *webrtc.PeerConnection, track *webrtc.TrackLocalStaticRTP, onReport func(rtcp.ReceptionReport), sender *webrtc.RTPSender) *resender {
+	r := &resender{pc: pc, track: track, onReport: onReport, rtt: firstRTT, ssrc: uint32(sender.GetParameters().Encodings[0].SSRC)}
 	r.wg.Go(func() { r.read(sender) })
 	return r
 }
@@ -82,17 +83,23 @@ func (r *resender) read(sender *webrtc.RTPSender) {
 
 // measure takes the round trip from a receiver report.
 func (r *resender) measure(now time.Time, reports []rtcp.ReceptionReport) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, b := range reports {
-		if b.SSRC != r.ssrc || b.LastSenderReport == 0 {
+		if b.SSRC != r.ssrc {
+			continue
+		}
+		if r.onReport != nil {
+			r.onReport(b)
+		}
+		if b.LastSenderReport == 0 {
 			continue
 		}
 		// In units of 1/65536 s, modulo 2^32. A clock that was set back looks
 		// like hours.
 		took := time.Duration(uint32(ntp(now)>>16)-b.LastSenderReport-b.Delay) * time.Second >> 16
 		if took < 10*time.Second {
+			r.mu.Lock()
 			r.rtt = took
+			r.mu.Unlock()
 		}
 	}
 }

@@ -1,3 +1,8 @@
+//go:build !race
+
+// The race detector makes minutes of what takes seconds; the tests of the real
+// program are run with it.
+
 package main
 
 import (

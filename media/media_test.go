@@ -127,15 +127,20 @@ func newWorld(t *testing.T, mistreat func(i int) (int, time.Duration)) *world {
 	return w
 }
 
-func (w *world) connect() *whipclient.Conn {
+func (w *world) connect() *whipclient.Conn { return w.connectBy(false) }
+
+func (w *world) connectBy(trickle bool) *whipclient.Conn {
 	w.t.Helper()
-	c, err := whipclient.Connect(w.t.Context(), whipclient.Options{Net: w.client, Sequence: 65500, Timestamp: 1<<32 - 9000},
+	c, err := whipclient.Connect(w.t.Context(), whipclient.Options{
+		Net: w.client, Sequence: 65500, Timestamp: 1<<32 - 9000, Trickle: trickle, Patch: w.patch,
+	},
 		func(ctx context.Context, text string) (string, error) {
 			o, err := ParseOffer(text)
 			if err != nil {
 				return "", err
 			}
-			return w.engine.Accept(ctx, "session", o)
+			a, err := w.engine.Accept(ctx, o, func() (string, error) { return "session", nil })
+			return a.SDP, err
 		})
 	if err != nil {
 		w.t.Fatal(err)

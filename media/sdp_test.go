@@ -66,15 +66,16 @@ func TestAnswerIsTunedForSpeech(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := newSession(e, "s")
+			s := newSession(e)
 			o, err := ParseOffer(head + offer)
 			if err != nil {
 				t.Fatal(err)
 			}
-			answer, err := s.negotiate(t.Context(), o)
+			a, err := s.negotiate(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
 			}
+			answer := a.SDP
 			for _, want := range []string{
 				"a=rtpmap:" + pt + " opus/48000/2\r\na=fmtp:" + pt + " " + tunedFmtp + "\r\na=ptime:60\r\n",
 				"a=recvonly\r\n", "a=setup:passive\r\n", "a=rtcp-mux\r\na=rtcp-mux-only\r\n", "a=mid:0\r\n",

@@ -29,7 +29,7 @@ const (
 // closes it.
 type Session struct {
 	engine *Engine
-	id     string
+	id     string // set before its goroutine begins
 	pc     *webrtc.PeerConnection
 
 	ssrcs   atomic.Int32  // of RTP
@@ -37,6 +37,8 @@ type Session struct {
 	dropped atomic.Uint64 // packets that came faster than they were read
 
 	ended chan struct{} // closed by the first call of end
+
+	ice iceSession
 
 	mu     sync.Mutex // guards what follows, and the read deadline of remote
 	reason audio.Reason
@@ -46,22 +48,22 @@ type Session struct {
 	arrived        chan struct{} // closed when newest is set for the first time
 }
 
-func newSession(e *Engine, id string) *Session {
-	return &Session{engine: e, id: id, ended: make(chan struct{}), arrived: make(chan struct{})}
+func newSession(e *Engine) *Session {
+	return &Session{engine: e, ended: make(chan struct{}), arrived: make(chan struct{})}
 }
 
 // negotiate makes the connection and its answer.
-func (s *Session) negotiate(ctx context.Context, o Offer) (string, error) {
+func (s *Session) negotiate(ctx context.Context, o Offer) (Answer, error) {
 	api, err := s.engine.api(s)
 	if err != nil {
-		return "", fmt.Errorf("set up a session: %w", err)
+		return Answer{}, fmt.Errorf("set up a session: %w", err)
 	}
 	s.pc, err = api.NewPeerConnection(webrtc.Configuration{
 		Certificates: []webrtc.Certificate{s.engine.cert},
 		BundlePolicy: webrtc.BundlePolicyMaxBundle,
 	})
 	if err != nil {
-		return "", fmt.Errorf("set up a session: %w", err)
+		return Answer{}, fmt.Errorf("set up a session: %w", err)
 	}
 	s.pc.OnTrack(func(t *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { s.read(t) })
 	s.pc.OnConnectionStateChange(func(st webrtc.PeerConnectionState) {
@@ -70,27 +72,40 @@ func (s *Session) negotiate(ctx context.Context, o Offer) (string, error) {
 			s.end(audio.ReasonTimeout)
 		case webrtc.PeerConnectionStateClosed:
 			s.end(audio.ReasonLeft) // the client's DTLS said good-bye
+		case webrtc.PeerConnectionStateConnected:
+			s.restarted()
 		default:
 		}
 	})
 	err = s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: o.sdp})
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrMalformedOffer, err)
+		return Answer{}, fmt.Errorf("%w: %w", ErrMalformedOffer, err)
 	}
 	answer, err := s.pc.CreateAnswer(nil)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrMalformedOffer, err)
+		return Answer{}, fmt.Errorf("%w: %w", ErrMalformedOffer, err)
 	}
-	gathered := webrtc.GatheringCompletePromise(s.pc)
 	if err := s.pc.SetLocalDescription(answer); err != nil {
-		return "", fmt.Errorf("answer the offer: %w", err)
+		return Answer{}, fmt.Errorf("answer the offer: %w", err)
 	}
+	if err := s.gathered(ctx); err != nil {
+		return Answer{}, err
+	}
+	text, err := tuneAnswer(s.pc.LocalDescription().SDP)
+	if err != nil {
+		return Answer{}, err
+	}
+	return s.begin(o, text)
+}
+
+// gathered waits until all our candidates are known.
+func (s *Session) gathered(ctx context.Context) error {
 	select {
-	case <-gathered:
+	case <-webrtc.GatheringCompletePromise(s.pc):
+		return nil
 	case <-ctx.Done():
-		return "", fmt.Errorf("gather candidates: %w", ctx.Err())
+		return fmt.Errorf("gather candidates: %w", ctx.Err())
 	}
-	return tuneAnswer(s.pc.LocalDescription().SDP)
 }
 
 // discard frees a session that never ran.
@@ -153,8 +168,12 @@ func (s *Session) run() {
 	case <-timer.C:
 		s.end(audio.ReasonTimeout)
 	}
+	s.restarted()
 	if err := s.pc.Close(); err != nil {
 		s.engine.log.Warn("close a peer connection", "err", err)
+	}
+	if n := s.ice.ignored.Load(); n > 0 {
+		s.engine.log.Debug("ICE candidates of a client that were not used", "count", n)
 	}
 }
 

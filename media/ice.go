@@ -72,6 +72,7 @@ type iceSession struct {
 	offer sdp.SessionDescription
 	tag   string
 	room  int // how many candidates more we take
+	added []string
 	begun *rate.Limiter
 }
 
@@ -166,7 +167,8 @@ func (s *Session) restart(ctx context.Context, said section) (Answer, error) {
 	offer, old := s.ice.offer, s.ice.offer.MediaDescriptions[0]
 	m := *old
 	offer.MediaDescriptions = []*sdp.MediaDescription{&m}
-	offer.Attributes, m.Attributes = withoutICE(offer.Attributes), withoutICE(old.Attributes)
+	theirs := []string{"ice-ufrag", "ice-pwd", "candidate", "end-of-candidates"}
+	offer.Attributes, m.Attributes = without(offer.Attributes, theirs...), without(old.Attributes, theirs...)
 	s.ice.room = maxCandidates
 	m.Attributes = append(m.Attributes, sdp.NewAttribute("ice-ufrag", said.ufrag), sdp.NewAttribute("ice-pwd", said.pwd))
 	for _, c := range s.admit(said.candidates) {
@@ -218,17 +220,6 @@ func (s *Session) renew(ctx context.Context, offer string) (string, error) {
 	return tuneAnswer(answer.SDP)
 }
 
-func withoutICE(attrs []sdp.Attribute) (kept []sdp.Attribute) {
-	for _, a := range attrs {
-		switch a.Key {
-		case "ice-ufrag", "ice-pwd", "candidate", "end-of-candidates":
-		default:
-			kept = append(kept, a)
-		}
-	}
-	return kept
-}
-
 // begin remembers the offer that was answered, before anybody else knows the
 // session.
 func (s *Session) begin(o Offer, answer string) (Answer, error) {
@@ -236,9 +227,12 @@ func (s *Session) begin(o Offer, answer string) (Answer, error) {
 		return Answer{}, fmt.Errorf("%w: %w", ErrMalformedOffer, err)
 	}
 	s.ice.ignored.Store(uint64(o.ignored))
-	s.ice.room = o.room
+	s.ice.room, s.ice.added = o.room, o.added
 	s.ice.begun = rate.NewLimiter(rate.Every(restartEvery), maxRestarts)
-	return s.answered(answer, func(*sdp.SessionDescription) (string, error) { return answer, nil })
+	return s.answered(answer, func(d *sdp.SessionDescription) (string, error) {
+		b, err := d.Marshal()
+		return string(b), err
+	})
 }
 
 // answered names the ICE session by our user name in it, which is new each time.
@@ -247,6 +241,8 @@ func (s *Session) answered(answer string, say func(*sdp.SessionDescription) (str
 	if err := d.UnmarshalString(answer); err != nil {
 		return Answer{}, fmt.Errorf("read our own answer: %w", err)
 	}
+	m := d.MediaDescriptions[0]
+	d.Attributes, m.Attributes = without(d.Attributes, s.ice.added...), without(m.Attributes, s.ice.added...)
 	s.ice.tag, _ = credentials(&d)
 	text, err := say(&d)
 	return Answer{SDP: text, Tag: s.ice.tag}, err

@@ -302,6 +302,7 @@ func TestRestartsFreeWhatWasBefore(t *testing.T) {
 		if err := conn.Send(p.Payload, p.Samples); err != nil {
 			t.Fatal(err)
 		}
+		log.await(t, i+1) // else the restart may come before the packet
 		if i == 4 {
 			before = runtime.NumGoroutine()
 		}
@@ -326,6 +327,22 @@ func TestRestartsFreeWhatWasBefore(t *testing.T) {
 	}
 	if err := w.engine.Close(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// await waits until so many packets are in the log.
+func (l *memoryLog) await(t *testing.T, n int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		l.mu.Lock()
+		got := len(l.packets)
+		l.mu.Unlock()
+		if got >= n {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d packets in the log, want %d", got, n)
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ type Offer struct {
 	// room is how many candidates more the client may name, ignored how many of
 	// its own are of no use.
 	room, ignored int
+	added         []string // attributes that it lacked, and that no answer may have
 }
 
 // ParseOffer checks an SDP offer as WHIP clients send it (RFC 9725, 4.2): it

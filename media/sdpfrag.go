@@ -160,9 +160,18 @@ func usable(candidate string) (bool, error) {
 }
 
 // normalize takes from an offer the candidates that are of no use to us, and
-// gives its one media section a name if it has none: pion needs one.
+// puts in what pion needs: a name for the one media section, and a BUNDLE group
+// of it. It refuses clients that want to be the DTLS server, which we are (RFC
+// 9725, 4.4.4).
 func (o *Offer) normalize(d *sdp.SessionDescription) error {
 	m := d.MediaDescriptions[0]
+	setup, ok := m.Attribute("setup")
+	if !ok {
+		setup, ok = d.Attribute("setup")
+	}
+	if ok && setup != "actpass" && setup != "active" {
+		return fmt.Errorf("its a=setup is %.20q, not actpass or active", setup)
+	}
 	for _, attrs := range []*[]sdp.Attribute{&d.Attributes, &m.Attributes} {
 		var kept []sdp.Attribute
 		for _, a := range *attrs {
@@ -181,9 +190,25 @@ func (o *Offer) normalize(d *sdp.SessionDescription) error {
 		}
 		*attrs = kept
 	}
-	if mid, _ := m.Attribute("mid"); mid == "" {
-		m.Attributes = slices.DeleteFunc(m.Attributes, func(a sdp.Attribute) bool { return a.Key == "mid" })
-		m.Attributes = append(m.Attributes, sdp.NewAttribute("mid", "0"))
+	mid, _ := m.Attribute("mid")
+	if mid == "" {
+		mid = "0"
+		o.added = append(o.added, "mid")
+		m.Attributes = append(without(m.Attributes, "mid"), sdp.NewAttribute("mid", mid))
+	}
+	if group, _ := d.Attribute("group"); !slices.Contains(strings.Fields(group), mid) {
+		o.added = append(o.added, "group")
+		d.Attributes = append(without(d.Attributes, "group"), sdp.NewAttribute("group", "BUNDLE "+mid))
 	}
 	return nil
+}
+
+// without is a list of attributes less those with these keys.
+func without(attrs []sdp.Attribute, keys ...string) (kept []sdp.Attribute) {
+	for _, a := range attrs {
+		if !slices.Contains(keys, a.Key) {
+			kept = append(kept, a)
+		}
+	}
+	return kept
 }

@@ -415,7 +415,7 @@ func (c *Client) open(ctx context.Context, method, to string, h http.Header, bod
 	_ = json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(e) // whatever it is, the status counts
 	e.Status = resp.StatusCode
 	seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
-	if err != nil || seconds < 1 {
+	if err != nil || seconds < 0 {
 		seconds = 1
 	}
 	e.retryAfter = min(time.Duration(seconds)*time.Second, maxRetryAfter)

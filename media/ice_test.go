@@ -9,12 +9,14 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/sdp/v3"
+	"github.com/pion/transport/v5/vnet"
 
 	"verbatim/internal/speech"
 	"verbatim/media/audio"
@@ -156,6 +158,97 @@ func TestRestartThatNeverConnects(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Sessions whose client never comes, or from one moment on says nothing more,
+// end by timers, whatever it was doing.
+func TestSilentTransports(t *testing.T) {
+	cut := func(w *world) { w.router.AddChunkFilter(func(vnet.Chunk) bool { return false }) }
+	for _, c := range []struct {
+		name    string
+		act     func(t *testing.T, w *world, conn *whipclient.Conn)
+		least   time.Duration // after act
+		most    time.Duration
+		packets int
+	}{
+		{"cut off", func(_ *testing.T, w *world, _ *whipclient.Conn) { cut(w) }, 19 * time.Second, 23 * time.Second, 2},
+		{"cut off before a restart", func(t *testing.T, w *world, conn *whipclient.Conn) {
+			cut(w)
+			if err := conn.Restart(t.Context()); err == nil {
+				t.Error("restarted over nothing")
+			}
+		}, 4 * time.Second, 6 * time.Second, 2}, // the client gave up after 15 s
+		{"cut off, restarted in time", func(t *testing.T, w *world, conn *whipclient.Conn) {
+			var off atomic.Bool
+			w.router.AddChunkFilter(func(vnet.Chunk) bool { return off.Load() })
+			time.Sleep(4 * time.Second)
+			off.Store(true)
+			if err := conn.Restart(t.Context()); err != nil {
+				t.Error(err)
+			}
+			p := sentPackets(t)[0]
+			if err := conn.Send(p.Payload, p.Samples); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Minute)
+			if w.engine.Sessions() != 1 {
+				t.Error("the session did not go on")
+			}
+			cut(w)
+		}, 19 * time.Second, 23 * time.Second, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, nil)
+				conn := w.connect()
+				p := sentPackets(t)[0]
+				if err := conn.Send(p.Payload, p.Samples); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				c.act(t, w, conn)
+				start := time.Now()
+				if r := <-w.log.closed; r != audio.ReasonTimeout {
+					t.Errorf("closed as %v, want timeout", r)
+				}
+				if d := time.Since(start); d < c.least || d > c.most {
+					t.Errorf("after %v, want %v to %v", d, c.least, c.most)
+				}
+				if n := len(w.log.packets); n != c.packets {
+					t.Errorf("%d packets, want %d", n, c.packets)
+				}
+				checkLog(t, w.log.packets)
+				_ = conn.Close()
+				w.stop()
+			})
+		})
+	}
+	t.Run("nobody comes", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, nil)
+			o, err := ParseOffer(head + chromium)
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			if _, err := w.engine.Accept(t.Context(), o, func() (string, error) { return "session", nil }); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 3 { // which does not help
+				time.Sleep(restartEvery)
+				if _, err := w.patch(t.Context(), credentialsOf(i), true); err != nil {
+					t.Error(err)
+				}
+			}
+			if r := <-w.log.closed; r != audio.ReasonTimeout || w.log.opened != 0 {
+				t.Errorf("closed as %v with %d tracks", r, w.log.opened)
+			}
+			if d := time.Since(start); d > 31*time.Second {
+				t.Errorf("it took %v", d)
+			}
+			w.stop()
+		})
+	})
 }
 
 // What a client may say about its ICE, and how often.
@@ -448,9 +541,8 @@ func FuzzTuneAnswer(f *testing.F) {
 	f.Add(head + firefox)
 	f.Fuzz(func(t *testing.T, text string) {
 		if o, err := ParseOffer(text); err == nil {
-			again, err := ParseOffer(o.sdp)
-			if err != nil || again.sdp != o.sdp {
-				t.Errorf("not taken again: %v\n%q\n%q", err, o.sdp, again.sdp)
+			if _, err := ParseOffer(o.sdp); err != nil {
+				t.Errorf("not taken again: %v: %q", err, o.sdp)
 			}
 		}
 		if tuned, err := tuneAnswer(text); err == nil {

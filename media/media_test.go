@@ -91,6 +91,7 @@ type world struct {
 	engine *Engine
 	log    *memoryLog
 	client *network
+	router *vnet.Router
 	stop   func()
 }
 
@@ -111,7 +112,7 @@ func newWorld(t *testing.T, mistreat func(i int) (int, time.Duration)) *world {
 	if err := router.Start(); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, log: &memoryLog{closed: make(chan audio.Reason, 1)}, client: &network{nets[1], mistreat}}
+	w := &world{t: t, log: &memoryLog{closed: make(chan audio.Reason, 1)}, client: &network{nets[1], mistreat}, router: router}
 	w.engine, err = Listen(Config{Listen: "10.0.0.1:8080", Net: nets[0], Sink: w.log})
 	if err != nil {
 		t.Fatal(err)

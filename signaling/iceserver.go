@@ -15,36 +15,36 @@ type ICEServer struct {
 	username, credential string
 }
 
-// UnmarshalText reads stun:HOST[:PORT] or
-// turn:HOST[:PORT][?transport=udp|tcp]&username=NAME&credential=SECRET, name and
+// ParseICEServer reads stun:HOST[:PORT] or
+// turn:HOST[:PORT]?username=NAME&credential=SECRET[&transport=udp|tcp], name and
 // secret percent-encoded. Its errors do not repeat the secret.
-func (s *ICEServer) UnmarshalText(text []byte) error {
-	uri, query, _ := strings.Cut(string(text), "?")
+func ParseICEServer(text string) (ICEServer, error) {
+	uri, query, _ := strings.Cut(text, "?")
 	q, err := url.ParseQuery(query)
 	if err != nil {
-		return errors.New("what follows the ? is no query")
+		return ICEServer{}, errors.New("what follows the ? is no query")
 	}
-	*s = ICEServer{uri: uri, username: q.Get("username"), credential: q.Get("credential")}
+	s := ICEServer{uri: uri, username: q.Get("username"), credential: q.Get("credential")}
 	q.Del("username")
 	q.Del("credential")
 	if len(q) > 0 {
 		s.uri += "?" + q.Encode()
 	}
 	if strings.ContainsAny(s.uri, "<>\" \r\n") {
-		return errors.New("an address has no such characters")
+		return ICEServer{}, errors.New("an address has no such characters")
 	}
 	u, err := stun.ParseURI(s.uri)
 	if err != nil {
-		return fmt.Errorf("want stun:HOST, turn:HOST or turns:HOST: %w", err)
+		return ICEServer{}, fmt.Errorf("want stun:HOST, turn:HOST or turns:HOST: %w", err)
 	}
 	turn := u.Scheme == stun.SchemeTypeTURN || u.Scheme == stun.SchemeTypeTURNS
 	if turn != (s.username != "") || turn != (s.credential != "") {
-		return errors.New("turn: and turns: need ?username=…&credential=…, stun: takes none")
+		return ICEServer{}, errors.New("turn: and turns: need ?username=…&credential=…, stun: takes none")
 	}
 	if strings.ContainsFunc(s.username+s.credential, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return errors.New("username and credential are printable ASCII")
+		return ICEServer{}, errors.New("username and credential are printable ASCII")
 	}
-	return nil
+	return s, nil
 }
 
 // String is for people; it leaves the secret out.

@@ -269,15 +269,15 @@ func TestWHIPPatch(t *testing.T) {
 
 // What the resources answer to everything else.
 func TestWHIPMethods(t *testing.T) {
-	var stun, turn ICEServer
-	for text, i := range map[string]*ICEServer{
-		"stun:stun.example.net": &stun, `turn:turn.example.net:3478?transport=udp&username=u%2C1&credential=p%22w`: &turn,
-	} {
-		if err := i.UnmarshalText([]byte(text)); err != nil {
+	var servers []ICEServer
+	for _, text := range []string{"stun:stun.example.net", "turn:turn.example.net:3478?transport=udp&username=u%2C1&credential=p%22w"} {
+		i, err := ParseICEServer(text)
+		if err != nil {
 			t.Fatal(err)
 		}
+		servers = append(servers, i)
 	}
-	s := begin(t, Config{ICEServers: []ICEServer{stun, turn}, Origins: []string{"https://app.example"}})
+	s := begin(t, Config{ICEServers: servers, Origins: []string{"https://app.example"}})
 	session := s.do("POST", endpoint, offer(t), "Content-Type", sdpType)
 	location := session.header.Get("Location")
 	path := strings.TrimPrefix(location, s.url)
@@ -442,8 +442,7 @@ func TestICEServer(t *testing.T) {
 		{"", ""},
 	} {
 		t.Run(c.text, func(t *testing.T) {
-			var s ICEServer
-			err := s.UnmarshalText([]byte(c.text))
+			s, err := ParseICEServer(c.text)
 			if (err == nil) != (c.link != "") || err == nil && s.link() != c.link {
 				t.Errorf("%v: %s, want %s", err, s.link(), c.link)
 			}

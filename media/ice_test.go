@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/rtp"
 	"github.com/pion/sdp/v3"
 	"github.com/pion/transport/v5/vnet"
 
@@ -96,6 +98,62 @@ func TestRestartIsBitExact(t *testing.T) {
 			})
 		})
 	}
+}
+
+// renumber gives what a client sends the SSRC that it holds, if any.
+type renumber struct {
+	interceptor.NoOp
+	ssrc atomic.Uint32
+}
+
+func (r *renumber) NewInterceptor(string) (interceptor.Interceptor, error) { return r, nil }
+
+func (r *renumber) BindLocalStream(_ *interceptor.StreamInfo, w interceptor.RTPWriter) interceptor.RTPWriter {
+	return interceptor.RTPWriterFunc(func(h *rtp.Header, payload []byte, a interceptor.Attributes) (int, error) {
+		if ssrc := r.ssrc.Load(); ssrc != 0 {
+			h.SSRC = ssrc
+		}
+		return w.Write(h, payload, a)
+	})
+}
+
+// A client that takes another SSRC is heard on the same track, between restarts
+// and after them.
+func TestRestartAndAnotherSSRC(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		r := &renumber{}
+		w.interceptors = &interceptor.Registry{}
+		w.interceptors.Add(r)
+		conn := w.connect()
+		packets := sentPackets(t)[:8]
+		for i, p := range packets {
+			r.ssrc.Store(uint32(1000 + i/2)) // two packets each
+			if i%3 == 1 {
+				if err := conn.Restart(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := conn.Send(p.Payload, p.Samples); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(restartEvery)
+		}
+		w.engine.CloseSession("session", audio.ReasonLeft)
+		<-w.log.closed
+		var got []audio.Packet
+		for _, p := range w.log.packets {
+			if p.Kind == audio.Coded {
+				got = append(got, p)
+			}
+		}
+		if !slices.EqualFunc(got, packets, func(a, b audio.Packet) bool { return bytes.Equal(a.Payload, b.Payload) }) || w.log.opened != 1 {
+			t.Errorf("%d packets on %d tracks came out of %d sent", len(got), w.log.opened, len(packets))
+		}
+		checkLog(t, w.log.packets)
+		_ = conn.Close()
+		w.stop()
+	})
 }
 
 func (w *world) session() *Session {

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pion/interceptor"
 	"github.com/pion/transport/v5"
 	"github.com/pion/transport/v5/vnet"
 
@@ -92,7 +93,9 @@ type world struct {
 	log    *memoryLog
 	client *network
 	router *vnet.Router
-	stop   func()
+	// interceptors are the client's, if it has any.
+	interceptors *interceptor.Registry
+	stop         func()
 }
 
 func newWorld(t *testing.T, mistreat func(i int) (int, time.Duration)) *world {
@@ -134,6 +137,7 @@ func (w *world) connectBy(trickle bool) *whipclient.Conn {
 	w.t.Helper()
 	c, err := whipclient.Connect(w.t.Context(), whipclient.Options{
 		Net: w.client, Sequence: 65500, Timestamp: 1<<32 - 9000, Trickle: trickle, Patch: w.patch,
+		Interceptors: w.interceptors,
 	},
 		func(ctx context.Context, text string) (string, error) {
 			o, err := ParseOffer(text)

@@ -55,6 +55,8 @@ type Options struct {
 	Patch Patch
 	// Net replaces the network, for tests.
 	Net transport.Net
+	// Interceptors see what is sent, for tests; nil for none.
+	Interceptors *interceptor.Registry
 	// Sequence and Timestamp are where the RTP numbering begins.
 	Sequence  uint16
 	Timestamp uint32
@@ -95,8 +97,10 @@ func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err er
 	if o.Net != nil {
 		s.SetNet(o.Net)
 	}
-	api := webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithSettingEngine(s),
-		webrtc.WithInterceptorRegistry(&interceptor.Registry{}))
+	if o.Interceptors == nil {
+		o.Interceptors = &interceptor.Registry{}
+	}
+	api := webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithSettingEngine(s), webrtc.WithInterceptorRegistry(o.Interceptors))
 	c := &Conn{lost: make(chan struct{}), patch: o.Patch, selected: make(chan struct{}, 1)}
 	c.packet.Header = rtp.Header{Version: 2, SequenceNumber: o.Sequence, Timestamp: o.Timestamp}
 	pc, err := api.NewPeerConnection(webrtc.Configuration{})

@@ -19,6 +19,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/sdp/v3"
 	"github.com/pion/transport/v5/vnet"
+	"pgregory.net/rapid"
 
 	"verbatim/internal/speech"
 	"verbatim/media/audio"
@@ -620,4 +621,58 @@ func prflx(t *testing.T, port int) ice.Candidate {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// Whatever an offer holds that ParseOffer takes, pion neither panics on it nor
+// leaves anything behind. (Its goroutines make a fuzzer believe that everything
+// is new.)
+func TestMutatedOffers(t *testing.T) {
+	e, err := Listen(Config{Listen: "127.0.0.1:0", Sink: discard{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	restart, err := ParseFragment(credentialsOf(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(head+chromium+firefox, "\n")
+	rapid.Check(t, func(t *rapid.T) {
+		offer := strings.SplitAfter(head+rapid.SampledFrom([]string{chromium, firefox}).Draw(t, "offer"), "\n")
+		for range rapid.IntRange(0, 4).Draw(t, "mutations") {
+			i := rapid.IntRange(0, len(offer)-1).Draw(t, "line")
+			switch rapid.IntRange(0, 3).Draw(t, "kind") {
+			case 0:
+				offer = slices.Delete(offer, i, i+1)
+			case 1:
+				offer = slices.Insert(offer, i, rapid.SampledFrom(lines).Draw(t, "more"))
+			case 2:
+				key, _, _ := strings.Cut(offer[i], ":")
+				offer[i] = key + ":" + rapid.StringMatching(`[ -~]{0,40}`).Draw(t, "value") + "\r\n"
+			case 3:
+				cut := rapid.IntRange(0, len(offer[i])).Draw(t, "cut")
+				offer[i] = offer[i][:cut] + "\r\n"
+			}
+		}
+		o, err := ParseOffer(strings.Join(offer, ""))
+		if err != nil {
+			return
+		}
+		a, err := e.Accept(context.Background(), o, func() (string, error) { return "session", nil })
+		if err != nil {
+			return
+		}
+		if !strings.Contains(a.SDP, "a=candidate:") || len(a.Tag) < 4 {
+			t.Errorf("tag %q, answer %s", a.Tag, a.SDP)
+		}
+		if a, err := e.Patch(context.Background(), "session", restart, anyTag); err != nil || a.Tag == "" {
+			t.Errorf("restart: %v", err)
+		}
+		e.CloseSession("session", audio.ReasonLeft)
+		for e.Sessions() > 0 {
+			runtime.Gosched()
+		}
+	})
+	if err := e.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

@@ -47,12 +47,11 @@ func newHarness(ctx context.Context, o options, dir string) (*harness, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := ns.Do(func() error { return realtime(serversNext) }); err != nil {
+		ns.Close()
+		return nil, fmt.Errorf("let the servers come before all other processes: %w", err)
+	}
 	return &harness{o: o, dir: dir, talk: t, servers: ns}, nil
-}
-
-func (h *harness) close() error {
-	h.servers.Close()
-	return nil
 }
 
 // site is a cell with its server, while it runs.
@@ -119,7 +118,7 @@ func (h *harness) batch(ctx context.Context, sender string, from int, cells []ce
 		return nil, err
 	}
 	shown, stop := context.WithCancel(ctx)
-	wg.Go(func() { h.show(shown, sender, sites, emulator) })
+	wg.Go(func() { h.show(shown, sender, sites) })
 	defer stop()
 	send := h.pion
 	if sender == "chromium" {
@@ -172,7 +171,7 @@ func (h *harness) network(addresses []string, paths map[netip.Addr]*netem.Path) 
 }
 
 // show tells now and then how far it is.
-func (h *harness) show(ctx context.Context, sender string, sites []*site, e *netem.Emulator) {
+func (h *harness) show(ctx context.Context, sender string, sites []*site) {
 	begun := time.Now()
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
@@ -182,13 +181,7 @@ func (h *harness) show(ctx context.Context, sender string, sites []*site, e *net
 			return
 		case <-tick.C:
 		}
-		sent := 0
-		for _, s := range sites {
-			sent += len(s.path.Trace())
-		}
-		late := e.Lateness()
-		progress("%s: %d cells, %v of %v and the time to connect, %d packets sent, the network is late by %.2f ms (p99)",
-			sender, len(sites), time.Since(begun).Round(time.Second), h.o.duration, sent, ms(late[len(late)*99/100]))
+		progress("%s: %d cells, %v of %v and the time to connect", sender, len(sites), time.Since(begun).Round(time.Second), h.o.duration)
 	}
 }
 

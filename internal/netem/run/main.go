@@ -67,7 +67,7 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.verbatim, "verbatim", "bin/verbatim", "the server")
 	f.StringVar(&o.sphinx, "pocketsphinx", "bin/verbatim-pocketsphinx", "the recognizer that counts words")
 	f.StringVar(&o.chromium, "chromium", "web/e2e/netem.js", "the program that drives Chromium")
-	f.StringVar(&o.keep, "keep", "", "folder in which everything is kept that is else removed")
+	f.StringVar(&o.keep, "keep", "", "new folder in which everything is kept that is else removed")
 	f.DurationVar(&o.tolerance, "tolerance", 20*time.Millisecond, "how long the machine may hold what nothing held up (p99)")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -123,6 +123,9 @@ func outside(args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := realtime(networkFirst); err != nil {
+		return fmt.Errorf("come before all other processes: %w", err)
+	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	cmd := &exec.Cmd{
@@ -164,21 +167,21 @@ func inside(args []string) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	} else if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
 	}
 	h, err := newHarness(ctx, o, dir)
 	if err != nil {
 		return err
 	}
+	defer h.servers.Close()
 	var all []result
 	for _, sender := range o.senders {
 		rs, err := h.sender(ctx, sender)
 		if err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", sender, err), h.close())
+			return fmt.Errorf("%s: %w", sender, err)
 		}
 		all = append(all, rs...)
-	}
-	if err := h.close(); err != nil {
-		return err
 	}
 	if o.words {
 		if err := countWords(ctx, o, all); err != nil {

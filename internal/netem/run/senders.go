@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,8 +50,19 @@ func (h *harness) publish(ctx context.Context, s *site) (err error) {
 		}
 	}
 	s.meeting = session.Meeting
-	_, err = session.Play(ctx, whipclient.ReadOgg(file))
+	_, err = session.Play(ctx, full(whipclient.ReadOgg(file)))
 	return errors.Join(err, sleep(ctx, settle), session.Leave(context.WithoutCancel(ctx)))
+}
+
+// full leaves out the last packet, which is shorter than the others.
+func full(packets iter.Seq2[whipclient.Packet, error]) iter.Seq2[whipclient.Packet, error] {
+	return func(yield func(whipclient.Packet, error) bool) {
+		for p, err := range packets {
+			if err == nil && p.Ticks != packetTime.Milliseconds()*ticks || !yield(p, err) {
+				return
+			}
+		}
+	}
 }
 
 // order is what the program that drives Chromium is told, as its argument.
@@ -101,7 +113,7 @@ func (h *harness) chromium(ctx context.Context, sites []*site) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := startOrdinary(cmd, sendersNice); err != nil {
 		return err
 	}
 	for lines := bufio.NewScanner(out); lines.Scan(); {

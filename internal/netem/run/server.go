@@ -41,7 +41,6 @@ func (h *harness) startServers(ctx context.Context, sites []*site) error {
 		cmd := exec.Command(h.o.verbatim, "serve", "--insecure", "--listen", address, "--media-listen", address, //nolint:noctx // SIGTERM ends it
 			"--data", filepath.Join(s.dir, "data"), "--recognizer", fmt.Sprintf("command:%q tap %q", self, filepath.Join(s.dir, "tap")))
 		cmd.Stdout, cmd.Stderr = log, log
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		if err := h.servers.Do(cmd.Start); err != nil {
 			return errors.Join(fmt.Errorf("start the server: %w", err), log.Close())
 		}

@@ -104,11 +104,16 @@ func countWords(ctx context.Context, o options, all []result) error {
 func recognize(ctx context.Context, program string, pcm []int16) (words []string, err error) {
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Stdin = bytes.NewReader(s16(pcm))
-	out, err := cmd.Output()
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	err = startOrdinary(cmd, 0)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", program, err)
 	}
-	for line := range bytes.Lines(out) {
+	for line := range bytes.Lines(out.Bytes()) {
 		var r struct{ Type, Text string }
 		if err := json.Unmarshal(line, &r); err != nil {
 			return nil, fmt.Errorf("%s: %w", program, err)

@@ -27,7 +27,7 @@ const (
 type measure struct {
 	Sent       int `json:"sent"`        // packets, not counting those sent again
 	Lost       int `json:"lost"`        // of them
-	Overtaken  int `json:"overtaken"`   // by the packet sent after them
+	Reordered  int `json:"reordered"`   // that came before one that was sent earlier
 	Resent     int `json:"resent"`      // packets sent again
 	ResentLost int `json:"resent_lost"` // of them
 	Never      int `json:"never"`       // packets of which no copy arrived
@@ -40,7 +40,7 @@ type measure struct {
 	IdleP50  float64 `json:"idle_p50_ms"`
 	IdleP99  float64 `json:"idle_p99_ms"`
 	IdleMax  float64 `json:"idle_max_ms"`
-	// PaceP99 is how unevenly the sender sent.
+	// PaceP99 is how much later the sender sent a packet than it usually did.
 	PaceP99 float64 `json:"pace_p99_ms"`
 	// Off is by how much the track is longer than what was sent, between the
 	// first and the last packet that arrived.
@@ -71,12 +71,6 @@ func newMeasure(trace []netem.RTP, tap []reading) (m measure, err error) {
 	var extra, idle, pace []float64
 	var inOrder, ready time.Time // when it would be here without loss; when nothing was missing any more
 	begun := packets[0].arrived.Add(2 * startHold)
-	early := time.Duration(1 << 62)
-	for _, p := range packets {
-		if p.seen {
-			early = min(early, paced(p, packets[0]))
-		}
-	}
 	for _, p := range packets {
 		if !p.seen {
 			continue
@@ -97,7 +91,7 @@ func newMeasure(trace []netem.RTP, tap []reading) (m measure, err error) {
 		if here.After(ready) {
 			ready = here
 		}
-		pace = append(pace, ms(paced(p, packets[0])-early))
+		pace = append(pace, ms(paced(p, packets[0])))
 		if p.due.Before(begun) {
 			continue
 		}
@@ -109,7 +103,7 @@ func newMeasure(trace []netem.RTP, tap []reading) (m measure, err error) {
 	}
 	m.ExtraP50, m.ExtraP99 = quantile(extra, 0.5), quantile(extra, 0.99)
 	m.IdleP50, m.IdleP99, m.IdleMax = quantile(idle, 0.5), quantile(idle, 0.99), quantile(idle, 1)
-	m.PaceP99 = quantile(pace, 0.99)
+	m.PaceP99 = quantile(pace, 0.99) - quantile(pace, 0.5)
 	return m, nil
 }
 
@@ -161,7 +155,7 @@ func collect(trace []netem.RTP) (packets []packet, m measure) {
 			if r.Lost {
 				m.Lost++
 			} else if r.Due.Before(newest) {
-				m.Overtaken++
+				m.Reordered++
 			}
 			if r.Due.After(newest) && !r.Lost {
 				newest = r.Due

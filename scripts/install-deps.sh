@@ -34,6 +34,7 @@ check_test() {
 	need flite have flite
 	need opus-tools have opusenc
 	need sox have sox
+	need iproute2 have ip
 	need python3 have python3
 	need nodejs have node
 	need npm have npm

@@ -52,6 +52,8 @@ test: deps-test build ## install what the tests need, then run them all
 	@go test -tags $(OPUS) ./media/codec ./pipeline/decode
 	$(call heading,10 000 random schedules)
 	@go test ./media ./media/audio ./media/reorder ./pipeline/tracklog -rapid.checks=10000
+	$(call heading,two hours of meeting)
+	@go test ./cmd/verbatim -run TwoHours
 	$(call heading,web: node --test)
 	@node --test $(wildcard web/client/*.test.js web/app/*.test.js)
 	@$(MAKE) --no-print-directory e2e
@@ -81,7 +83,8 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' --exclude-dir=node_modules . | xargs -n1 dirname | sort -u | while read -r dir; do \
 		for target in $$(go test -list '^Fuzz' "$$dir" | grep '^Fuzz'); do \
 			printf '\n\033[1m== %s %s\033[0m\n' "$$dir" "$$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$dir" || \
+				{ tail -n +1 "$$dir/testdata/fuzz/$$target"/*; exit 1; }; \
 		done; \
 	done
 

@@ -1,11 +1,9 @@
 package media
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
-	"time"
 )
 
 // head is the session part of an offer with what WebRTC needs.
@@ -134,33 +132,4 @@ func FuzzParseOffer(f *testing.F) {
 	f.Add(head + chromium)
 	f.Add(head + firefox)
 	f.Fuzz(func(_ *testing.T, s string) { _, _ = ParseOffer(s) })
-}
-
-// Whatever ParseOffer lets through is answered or refused, and leaves nothing
-// behind.
-func FuzzNegotiate(f *testing.F) {
-	e, err := Listen(Config{Listen: "127.0.0.1:0", Sink: discard{}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(head + chromium)
-	f.Add(head + firefox)
-	f.Fuzz(func(t *testing.T, text string) {
-		o, err := ParseOffer(text)
-		if err != nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		s := newSession(e, "s")
-		if _, err := s.negotiate(ctx, o); errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
-		}
-		if err := s.discard(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := e.Close(context.Background()); err != nil {
-		f.Error(err)
-	}
 }

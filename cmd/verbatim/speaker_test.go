@@ -95,12 +95,12 @@ func (s *speaker) exchange(ctx context.Context, text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m, err := s.h.registry.Join(ctx, "room", transcript.Participant{ID: s.name, Name: s.name})
-	if err != nil {
-		return "", err
-	}
-	s.session = m.Session
-	return s.h.media.Accept(ctx, m.Session, o)
+	a, err := s.h.media.Accept(ctx, o, func() (string, error) {
+		m, err := s.h.registry.Join(ctx, "room", transcript.Participant{ID: s.name, Name: s.name})
+		s.session = m.Session
+		return m.Session, err
+	})
+	return a.SDP, err
 }
 
 func (s *speaker) track() *expected { return &s.tracks[len(s.tracks)-1] }

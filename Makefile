@@ -19,7 +19,7 @@ heading = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: deps-run build ## build and start the server; RUN_FLAGS="…" go to `verbatim serve`
@@ -87,6 +87,10 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 				{ tail -n +1 "$$dir/testdata/fuzz/$$target"/*; exit 1; }; \
 		done; \
 	done
+
+.PHONY: attack-media
+attack-media: ## send a million mutated packets at a real server (a minute)
+	@go test -tags attack ./cmd/verbatim -run TestAttack -count=1 -v
 
 .PHONY: bench
 bench: ## run the benchmarks; BENCH=regexp selects

@@ -86,12 +86,14 @@ const (
 // Engine owns the media port and all sessions. Make it with Listen, end it with
 // Close.
 type Engine struct {
-	cfg    Config
-	log    *slog.Logger
-	mux    ice.UDPMux
-	ownMux func() error
-	cert   webrtc.Certificate
-	base   webrtc.SettingEngine
+	cfg  Config
+	log  *slog.Logger
+	mux  ice.UDPMux
+	cert webrtc.Certificate
+	base webrtc.SettingEngine
+
+	// dropped counts datagrams that came faster than their sessions took them.
+	dropped atomic.Uint64
 
 	ctx    context.Context // of Sink and Log calls; ends when Close gives up
 	cancel context.CancelFunc
@@ -141,21 +143,21 @@ func (e *Engine) listen() error {
 	if err != nil {
 		return err
 	}
-	if host == "" && e.cfg.Net == nil {
+	if host == "" {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil {
 			return fmt.Errorf("port %q is not a number", port)
 		}
-		mux, err := ice.NewMultiUDPMuxFromPort(int(n), ice.UDPMuxFromPortWithLoopback())
-		if err != nil {
-			return err
-		}
-		e.mux, e.ownMux = mux, mux.Close
-		return nil
+		e.mux, err = newMuxes(uint16(n), false, &e.dropped)
+		return err
 	}
 	addr, err := netip.ParseAddrPort(e.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("want an IP address and a port: %w", err)
+	}
+	if addr.Addr().IsUnspecified() {
+		e.mux, err = newMuxes(addr.Port(), addr.Addr().Is4(), &e.dropped)
+		return err
 	}
 	var conn net.PacketConn
 	if e.cfg.Net != nil {
@@ -166,8 +168,7 @@ func (e *Engine) listen() error {
 	if err != nil {
 		return err
 	}
-	mux := ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn, Net: e.cfg.Net})
-	e.mux, e.ownMux = mux, mux.Close // which closes conn
+	e.mux = newMux(conn, &e.dropped)
 	return nil
 }
 
@@ -296,7 +297,11 @@ func (e *Engine) Close(ctx context.Context) error {
 		<-done
 	}
 	e.cancel()
-	return errors.Join(err, e.ownMux())
+	err = errors.Join(err, e.mux.Close())
+	if n := e.dropped.Load(); n > 0 {
+		e.log.Info("datagrams that came faster than their sessions took them", "dropped", n)
+	}
+	return err
 }
 
 // quiet drops pion's own logs: they are about transports, name addresses, and

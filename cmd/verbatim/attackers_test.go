@@ -152,6 +152,36 @@ func (v *victim) checks(n int) int {
 	return n
 }
 
+// flood sends what belongs to one session as fast as it goes, from two addresses
+// that it answers to: checks, checks with a wrong password, and noise.
+func (v *victim) flood() int {
+	var offer, answer string
+	p := v.join("flood", func(o, a string) { offer, answer = o, a })
+	defer p.leave()
+	user := sdpValue(answer, "ice-ufrag") + ":" + sdpValue(offer, "ice-ufrag")
+	var sent atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 2 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(5, uint64(i)))
+			c := v.dial(i)
+			defer c.Close()
+			good := stunCheck(r, user, sdpValue(answer, "ice-pwd"))
+			srtp := noise(r, 1000)
+			srtp[0] = 0x80
+			for _, b := range [][]byte{good, stunCheck(r, user, "wrong"), srtp} {
+				for range 200_000 {
+					if _, err := c.Write(b); err == nil { // else the system has no room
+						sent.Add(1)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return int(sent.Load())
+}
+
 // attacker is an authenticated peer whose packets are mutated on the wire too.
 type attacker struct {
 	*peer

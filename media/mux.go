@@ -1,0 +1,372 @@
+package media
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/stun/v4"
+)
+
+// muxQueue is how many datagrams wait for one ICE session, which takes them in
+// within microseconds: 400 KB at most.
+const muxQueue = 256
+
+// mux shares one UDP socket among all sessions. It is an ice.UDPMux, and stands
+// in for pion's, whose queues have no end: a client that sent 670,000 packets in
+// 5 s made 720 MB of them (measured). Here, what does not fit into a session's
+// queue is dropped, as a full socket does it.
+//
+// ICE checks find their session by the user name in them (RFC 8445, 7.2.2), all
+// else by the address that it comes from. An address belongs to the session
+// that first sent something there, until another one answers a check from it,
+// whose password was right then: naming another client's address as a candidate
+// takes nothing away from it.
+//
+// One goroutine reads the socket; Close ends it.
+type mux struct {
+	socket  net.PacketConn
+	dropped *atomic.Uint64 // datagrams that did not fit into a queue
+	buffers sync.Pool      // of *[receiveMTU]byte
+	done    chan struct{}  // closed when the goroutine has ended
+
+	mu     sync.Mutex // guards what follows
+	byName map[string]*muxConn
+	byAddr map[netip.AddrPort]*muxConn
+	closed bool
+}
+
+// newMux makes one that owns the socket.
+func newMux(socket net.PacketConn, dropped *atomic.Uint64) *mux {
+	m := &mux{
+		socket: socket, dropped: dropped, done: make(chan struct{}),
+		buffers: sync.Pool{New: func() any { return new([receiveMTU]byte) }},
+		byName:  map[string]*muxConn{}, byAddr: map[netip.AddrPort]*muxConn{},
+	}
+	go m.run()
+	return m
+}
+
+// newMuxes opens a port on every address of this machine, or on those of IPv4.
+func newMuxes(port uint16, only4 bool, dropped *atomic.Uint64) (ice.UDPMux, error) {
+	var muxes []ice.UDPMux
+	closeAll := func() (errs []error) {
+		for _, m := range muxes {
+			errs = append(errs, m.Close())
+		}
+		return errs
+	}
+	addrs, err := localAddrs()
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addrs {
+		if only4 && !a.Is4() {
+			continue
+		}
+		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, port)))
+		if err != nil {
+			return nil, errors.Join(append(closeAll(), err)...)
+		}
+		muxes = append(muxes, newMux(c, dropped))
+	}
+	if len(muxes) == 0 {
+		return nil, errors.New("this machine has no address")
+	}
+	return ice.NewMultiUDPMuxDefault(muxes...), nil
+}
+
+// localAddrs are the addresses of all interfaces that are up.
+func localAddrs() (addrs []netip.Addr, err error) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list the network interfaces: %w", err)
+	}
+	for _, i := range interfaces {
+		if i.Flags&net.FlagUp == 0 {
+			continue
+		}
+		of, err := i.Addrs()
+		if err != nil {
+			continue // it has just gone away
+		}
+		for _, a := range of {
+			p, err := netip.ParsePrefix(a.String())
+			if err != nil {
+				continue
+			}
+			addr := p.Addr().Unmap()
+			if addr.IsLinkLocalUnicast() && addr.Is6() {
+				addr = addr.WithZone(i.Name)
+			}
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs, nil
+}
+
+// run is the goroutine that reads the socket.
+func (m *mux) run() {
+	defer close(m.done)
+	var (
+		buf [receiveMTU]byte
+		msg stun.Message
+	)
+	for {
+		n, from, err := m.read(buf[:])
+		switch {
+		case err == nil && n < len(buf): // else it was cut, and is nothing of ours
+			if c := m.route(buf[:n], from, &msg); c != nil {
+				c.put(buf[:n], from)
+			}
+		case err != nil && m.isClosed():
+			return
+		case err != nil:
+			time.Sleep(time.Millisecond) // of one datagram, on some systems; it may also stay
+		}
+	}
+}
+
+func (m *mux) read(b []byte) (n int, from netip.AddrPort, err error) {
+	if udp, ok := m.socket.(*net.UDPConn); ok { // without an allocation
+		n, from, err = udp.ReadFromUDPAddrPort(b)
+	} else {
+		var addr net.Addr
+		if n, addr, err = m.socket.ReadFrom(b); err == nil {
+			from = addrPort(addr)
+		}
+	}
+	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	udp, ok := a.(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	p := udp.AddrPort()
+	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+}
+
+const (
+	stunRequest  = 0x0001 // Binding (RFC 8489, 5)
+	stunResponse = 0x0101
+)
+
+// stunType is the type of a STUN message, 0 for anything else.
+func stunType(b []byte) uint16 {
+	if !stun.IsMessage(b) {
+		return 0
+	}
+	return binary.BigEndian.Uint16(b)
+}
+
+// route finds who a datagram is for; msg is for its own use.
+func (m *mux) route(b []byte, from netip.AddrPort, msg *stun.Message) *muxConn {
+	var name string
+	if stunType(b) == stunRequest {
+		msg.Raw = append(msg.Raw[:0], b...)
+		if msg.Decode() != nil {
+			return nil
+		}
+		user, err := msg.Get(stun.AttrUsername)
+		if err != nil {
+			return nil
+		}
+		name, _, _ = strings.Cut(string(user), ":")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if name != "" {
+		return m.byName[name]
+	}
+	return m.byAddr[from]
+}
+
+// claim notes that c is about to send b to an address.
+func (m *mux) claim(c *muxConn, to netip.AddrPort, b []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	owner := m.byAddr[to]
+	if owner == c || c.isClosed() || (owner != nil && stunType(b) != stunResponse) {
+		return
+	}
+	if owner != nil {
+		delete(owner.addrs, to)
+	}
+	m.byAddr[to] = c
+	c.addrs[to] = struct{}{}
+}
+
+func (m *mux) isClosed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.closed
+}
+
+// GetConn implements ice.UDPMux: it is the connection of the ICE session with
+// that user name of ours.
+func (m *mux) GetConn(ufrag string, _ net.Addr) (net.PacketConn, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, net.ErrClosed
+	}
+	c := m.byName[ufrag]
+	if c == nil {
+		c = &muxConn{
+			m: m, name: ufrag, queue: make(chan datagram, muxQueue), closed: make(chan struct{}),
+			addrs: map[netip.AddrPort]struct{}{},
+		}
+		m.byName[ufrag] = c
+	}
+	return c, nil
+}
+
+// RemoveConnByUfrag implements ice.UDPMux.
+func (m *mux) RemoveConnByUfrag(ufrag string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c := m.byName[ufrag]; c != nil {
+		m.forget(c)
+	}
+}
+
+// forget takes c out of the maps, with m.mu held.
+func (m *mux) forget(c *muxConn) {
+	if m.byName[c.name] == c {
+		delete(m.byName, c.name)
+	}
+	for a := range c.addrs {
+		delete(m.byAddr, a)
+	}
+	clear(c.addrs)
+}
+
+// GetListenAddresses implements ice.UDPMux.
+func (m *mux) GetListenAddresses() []net.Addr { return []net.Addr{m.socket.LocalAddr()} }
+
+// Close implements ice.UDPMux. It waits for the goroutine.
+func (m *mux) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	conns := make([]*muxConn, 0, len(m.byName))
+	for _, c := range m.byName {
+		conns = append(conns, c)
+	}
+	m.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close() // never fails
+	}
+	err := m.socket.Close()
+	<-m.done
+	if errors.Is(err, net.ErrClosed) {
+		return nil // closed twice
+	}
+	return err
+}
+
+// datagram is one in a queue.
+type datagram struct {
+	from netip.AddrPort
+	n    int
+	buf  *[receiveMTU]byte
+}
+
+// muxConn is the part of a mux that belongs to one ICE session. pion reads it in
+// one goroutine, writes in others, and closes it.
+type muxConn struct {
+	m      *mux
+	name   string // ours
+	queue  chan datagram
+	closed chan struct{}
+	once   sync.Once
+	addrs  map[netip.AddrPort]struct{} // guarded by m.mu
+}
+
+// put queues what was read for c.
+func (c *muxConn) put(b []byte, from netip.AddrPort) {
+	buf, ok := c.m.buffers.Get().(*[receiveMTU]byte)
+	if !ok {
+		return // nothing else is ever in it
+	}
+	select {
+	case c.queue <- datagram{from, copy(buf[:], b), buf}:
+	default:
+		c.m.buffers.Put(buf)
+		c.m.dropped.Add(1)
+	}
+}
+
+// ReadFromAddrPort implements ice.AddrPortReaderWriter.
+func (c *muxConn) ReadFromAddrPort(b []byte) (int, netip.AddrPort, error) {
+	select {
+	case d := <-c.queue:
+		n := copy(b, d.buf[:d.n])
+		c.m.buffers.Put(d.buf)
+		return n, d.from, nil
+	case <-c.closed:
+		return 0, netip.AddrPort{}, io.EOF
+	}
+}
+
+// WriteToAddrPort implements ice.AddrPortReaderWriter.
+func (c *muxConn) WriteToAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	if c.isClosed() {
+		return 0, net.ErrClosed
+	}
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	c.m.claim(c, to, b)
+	if udp, ok := c.m.socket.(*net.UDPConn); ok {
+		return udp.WriteToUDPAddrPort(b, to)
+	}
+	return c.m.socket.WriteTo(b, net.UDPAddrFromAddrPort(to))
+}
+
+// ReadFrom implements net.PacketConn.
+func (c *muxConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, from, err := c.ReadFromAddrPort(b)
+	return n, net.UDPAddrFromAddrPort(from), err
+}
+
+// WriteTo implements net.PacketConn.
+func (c *muxConn) WriteTo(b []byte, to net.Addr) (int, error) {
+	return c.WriteToAddrPort(b, addrPort(to))
+}
+
+// Close implements net.PacketConn.
+func (c *muxConn) Close() error {
+	c.once.Do(func() {
+		close(c.closed)
+		c.m.mu.Lock()
+		defer c.m.mu.Unlock()
+		c.m.forget(c)
+	})
+	return nil
+}
+
+func (c *muxConn) isClosed() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// LocalAddr implements net.PacketConn.
+func (c *muxConn) LocalAddr() net.Addr { return c.m.socket.LocalAddr() }
+
+// SetDeadline, SetReadDeadline and SetWriteDeadline implement net.PacketConn.
+// pion closes what it wants to interrupt.
+func (c *muxConn) SetDeadline(time.Time) error      { return nil }
+func (c *muxConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *muxConn) SetWriteDeadline(time.Time) error { return nil }

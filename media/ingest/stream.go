@@ -11,8 +11,8 @@ import (
 const (
 	// maxPacket is the longest packet in samples (16 kHz): 120 ms.
 	maxPacket = 120 * audio.FrameRate / 1000
-	// maxLead is how far a hole may bring the track ahead of the clock, in
-	// samples (16 kHz): what audio.Timeline believes.
+	// maxLead is how much of a stream's beginning may be missing, in samples
+	// (16 kHz): as much as audio.Timeline believes of a hole.
 	maxLead = 5 * audio.FrameRate
 	// maxAhead is how far audio may be ahead of the clock before it is not read
 	// any more; maxDrift is how fast the client's clock may be: 1 in 1,000.
@@ -34,12 +34,12 @@ type stream struct {
 	resampler *codec.Resampler // nil: the client sends 16 kHz
 
 	timeline audio.Timeline // its timestamps are 16 kHz
-	began    time.Time      // the first packet
+	began    time.Time      // when sample 0 was, as far as that is known
 	next     int64          // counter of the sample that is wanted next
 	at       int64          // where the next sample out of the resampler lies (16 kHz)
 	seen     int64          // how far packets have gone (16 kHz)
 	ext      int64          // numbers for the timeline
-	last     int64          // ticks of the packet before
+	last     int64          // ticks of the packet before, 0: there is none yet
 	packets  uint64
 
 	marks     []mark
@@ -84,6 +84,12 @@ func (s *stream) push(now time.Time, counter int64, pcm []byte, emit func(audio.
 	if n == 0 {
 		return
 	}
+	if s.began.IsZero() {
+		s.began = now
+		if missed := s.position(counter); missed <= maxLead {
+			s.began = now.Add(-time.Duration(missed) * time.Second / audio.FrameRate)
+		}
+	}
 	if counter != s.next {
 		s.at = s.position(counter)
 		if s.resampler != nil {
@@ -119,17 +125,9 @@ func (s *stream) resample(pcm []byte) []byte {
 func (s *stream) place(now time.Time, b []byte, emit func(audio.Packet)) {
 	samples := int64(len(b)/2) * audio.TicksPerSample
 	gap := s.at - s.seen
-	if s.began.IsZero() {
-		s.began = now
-	}
-	if s.last == 0 && gap > 0 {
-		// A stream begins at 0. When that was is known if the gap can be true.
-		began := now
-		if gap <= maxLead {
-			began = now.Add(-time.Duration(gap) * time.Second / audio.FrameRate)
-		}
+	if s.last == 0 && gap > 0 { // a stream begins at 0
 		s.last = samples
-		s.timeline.Begin(audio.Coding{Rate: audio.FrameRate, Samples: samples, Arrived: began})
+		s.timeline.Begin(audio.Coding{Rate: audio.FrameRate, Samples: samples, Arrived: s.began})
 	}
 	if gap > 1<<30 { // 32-bit timestamps would wrap
 		s.timeline.Break()
@@ -192,7 +190,7 @@ func (s *stream) ack(seq uint64) ack {
 // wait is how long nothing more should be read: a client that sends faster than
 // time passes makes no hours out of seconds.
 func (s *stream) wait(now time.Time) time.Duration {
-	if s.began.IsZero() {
+	if s.last == 0 {
 		return 0
 	}
 	return s.timeline.Ahead(now) - maxAhead - now.Sub(s.began)/maxDrift

@@ -79,7 +79,7 @@ func (c *conn) read(ctx context.Context, s *session) {
 		case <-s.over:
 			return
 		}
-		c.hear()
+		c.hear() // before it is not held any more
 		c.held.Store(false)
 	}
 }
@@ -136,10 +136,12 @@ func (c *conn) put(m any) error {
 	return c.ws.Write(ctx, websocket.MessageText, b)
 }
 
-// keepAlive cuts off a peer that shows no sign of life. Any message is one, not
-// only a pong: that may wait behind minutes of audio that are not read yet.
+// keepAlive cuts off a peer that shows no sign of life, which any message is.
+// Only one that is silent is pinged: where audio waits to be read a pong would
+// wait behind it, and client libraries close a connection when their pong cannot
+// be written within seconds (ours does after 5).
 func (c *conn) keepAlive() {
-	tick := time.NewTicker(pingEvery)
+	tick := time.NewTicker(pongWithin)
 	defer tick.Stop()
 	for {
 		select {
@@ -147,12 +149,15 @@ func (c *conn) keepAlive() {
 			return
 		case <-tick.C:
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), pingEvery)
+		if !c.silent(pingAfter) {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), pongWithin)
 		if c.ws.Ping(ctx) == nil {
 			c.hear()
 		}
 		cancel()
-		if !c.held.Load() && time.Since(c.born)-time.Duration(c.heard.Load()) > deadAfter {
+		if c.silent(pingAfter + pongWithin) {
 			_ = c.ws.CloseNow()
 			return
 		}
@@ -160,3 +165,8 @@ func (c *conn) keepAlive() {
 }
 
 func (c *conn) hear() { c.heard.Store(int64(time.Since(c.born))) }
+
+// silent reports whether nothing came for d though it would have been read.
+func (c *conn) silent(d time.Duration) bool {
+	return !c.held.Load() && time.Since(c.born)-time.Duration(c.heard.Load()) >= d
+}

@@ -70,8 +70,8 @@ const (
 	ackEvery      = time.Second
 	durableWithin = 10 * time.Second // of the end
 	durablePoll   = 20 * time.Millisecond
-	pingEvery     = 10 * time.Second
-	deadAfter     = 15 * time.Second // without a sign of life
+	pingAfter     = 10 * time.Second // without a sign of life
+	pongWithin    = 5 * time.Second
 	writeWithin   = 10 * time.Second
 	joinWithin    = 10 * time.Second
 	// messages a second, and at once: AudioWorklets send up to 375, and after a

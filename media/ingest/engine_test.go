@@ -126,12 +126,12 @@ func TestDeadPeer(t *testing.T) {
 		c.audio(0, 320)
 		c.raw.deaf.Store(true)
 		time.Sleep(9 * time.Second)
-		if w.engine.conns != 1 {
+		if w.conns() != 1 {
 			t.Error("the connection is gone already")
 		}
 		time.Sleep(12 * time.Second)
 		synctest.Wait()
-		if w.engine.conns != 0 {
+		if w.conns() != 0 {
 			t.Error("after 21 s the connection is still there")
 		}
 		time.Sleep(31 * time.Second)
@@ -334,6 +334,7 @@ func TestClosedFromInside(t *testing.T) {
 			inWorld(t, 0, func(t *testing.T, w *world) {
 				conn, r := w.hello(16000, "")
 				conn.audio(0, 1600)
+				synctest.Wait()
 				if !w.engine.CloseSession("session1", c.reason) {
 					t.Error("there is no such session")
 				}

@@ -129,6 +129,12 @@ func (w *world) pcm(session string) (b []byte) {
 	return b
 }
 
+func (w *world) conns() int {
+	w.engine.mu.Lock()
+	defer w.engine.mu.Unlock()
+	return w.engine.conns
+}
+
 func (w *world) reason(session string) audio.Reason {
 	synctest.Wait()
 	w.mu.Lock()
@@ -160,8 +166,8 @@ func inWorld(t *testing.T, max int, test func(t *testing.T, w *world)) {
 		if err := w.engine.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if n := w.engine.Sessions(); n != 0 || len(w.engine.tokens) != 0 || w.engine.conns != 0 {
-			t.Errorf("%d sessions, %d tokens, %d connections are left", n, len(w.engine.tokens), w.engine.conns)
+		if n := w.engine.Sessions(); n != 0 || len(w.engine.tokens) != 0 || w.conns() != 0 {
+			t.Errorf("%d sessions, %d tokens, %d connections are left", n, len(w.engine.tokens), w.conns())
 		}
 		if err := srv.Close(); err != nil {
 			t.Error(err)

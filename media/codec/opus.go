@@ -113,3 +113,11 @@ func (d *Decoder) decodeOpus(payload []byte, pcm []int16) (n int) {
 	}
 	return min(n, len(pcm))
 }
+
+// Duration is OpusTicks for Opus.
+func Duration(f audio.Format, payload []byte) (int64, error) {
+	if f == audio.FormatOpus {
+		return OpusTicks(payload)
+	}
+	return int64(len(payload)) * 6, nil
+}

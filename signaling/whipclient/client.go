@@ -40,6 +40,9 @@ type Options struct {
 	// Sequence and Timestamp are where the RTP numbering begins.
 	Sequence  uint16
 	Timestamp uint32
+	// OnReport is told what the server says of its reception, from a goroutine
+	// of the connection. It may be nil.
+	OnReport func(rtcp.ReceptionReport)
 }
 
 // Conn is a connected session that sends one Opus track. One goroutine sends;
@@ -50,6 +53,7 @@ type Conn struct {
 	lost  chan struct{} // closed when the transport has failed
 
 	packet rtp.Packet
+	again  *resender
 }
 
 // Connect makes the peer connection: offer, exchange, and ICE and DTLS up to the
@@ -81,16 +85,20 @@ func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err er
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, pc.Close())
+			if c.again != nil {
+				c.again.wg.Wait()
+			}
 		}
 	}()
 	c.pc = pc
 	if c.track, err = webrtc.NewTrackLocalStaticRTP(codec, "audio", "verbatim"); err != nil {
 		return nil, err
 	}
-	_, err = c.pc.AddTransceiverFromTrack(c.track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+	sending, err := c.pc.AddTransceiverFromTrack(c.track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
 	if err != nil {
 		return nil, err
 	}
+	c.again = newResender(pc, c.track, o.OnReport, sending.Sender())
 	connected := make(chan struct{})
 	var up, down sync.Once
 	c.pc.OnConnectionStateChange(func(st webrtc.PeerConnectionState) {
@@ -143,10 +151,11 @@ func (c *Conn) negotiate(ctx context.Context, exchange Exchange) error {
 // Lost is closed when the connection has failed.
 func (c *Conn) Lost() <-chan struct{} { return c.lost }
 
-// Send sends one Opus packet that lasts that many ticks (48 kHz).
+// Send sends one Opus packet that lasts that many ticks (48 kHz). It is sent
+// again when the receiver asks for it.
 func (c *Conn) Send(payload []byte, ticks int64) error {
 	c.packet.Payload = payload
-	err := c.track.WriteRTP(&c.packet)
+	err := errors.Join(c.again.keep(time.Now(), &c.packet), c.track.WriteRTP(&c.packet))
 	c.packet.SequenceNumber++
 	c.packet.Timestamp += uint32(ticks)
 	return err
@@ -161,7 +170,11 @@ func (c *Conn) Report(ssrc uint32) error {
 }
 
 // Close ends the connection.
-func (c *Conn) Close() error { return c.pc.Close() }
+func (c *Conn) Close() error {
+	err := c.pc.Close()
+	c.again.wg.Wait()
+	return err
+}
 
 // Session is a WHIP session with a Verbatim server.
 type Session struct {

@@ -303,8 +303,6 @@ func (w *writer) read(ctx context.Context, next *uint64) (total int64, done bool
 			return 0, false, w.lend(ctx)
 		case err != nil:
 			return 0, false, &logError{err}
-		case p.Kind == audio.End:
-			return p.Start / audio.TicksPerSample, true, nil
 		}
 		var werr error
 		w.decode.Packet(p, func(f audio.Frame) bool {
@@ -313,6 +311,9 @@ func (w *writer) read(ctx context.Context, next *uint64) (total int64, done bool
 		})
 		if werr != nil {
 			return 0, false, werr
+		}
+		if p.Kind == audio.End {
+			return p.Start / audio.TicksPerSample, true, nil
 		}
 		if *next = p.Seq + 1; waiting || w.ending() {
 			return 0, false, nil

@@ -33,6 +33,7 @@ check_test() {
 	need opus-tools have opusenc
 	need sox have sox
 	need python3 have python3
+	need python3-websockets debian_python 'import websockets'
 	need nodejs have node
 	need npm have npm
 }
@@ -42,6 +43,9 @@ check() {
 	"check_$1"
 	missing=${missing# }
 }
+
+# Debian's modules belong to its own python3, whichever is first on the PATH.
+debian_python() { "${PYTHON:-/usr/bin/python3}" -c "$1"; }
 
 # fail LINE...
 fail() {

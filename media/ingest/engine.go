@@ -11,7 +11,7 @@
 // over one at a time (while the session takes none, nothing is read, and TCP
 // slows the client down), one writes, one looks whether the peer is alive.
 //
-// Lock order: Engine.mu and session.mu are leaves; nothing is called under them.
+// Lock order: Engine.mu before session.mu; nothing else is called under them.
 package ingest
 
 import (

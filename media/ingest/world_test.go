@@ -144,14 +144,14 @@ func (w *world) reason(session string) audio.Reason {
 
 // inWorld runs a test in a bubble; connections and goroutines that are left over
 // fail it.
-func inWorld(t *testing.T, max int, test func(t *testing.T, w *world)) {
+func inWorld(t *testing.T, most int, test func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
 			t: t, net: &pipes{conns: make(chan net.Conn), closed: make(chan struct{})},
 			tracks: map[string]*memoryLog{}, closed: map[string]audio.Reason{},
 		}
 		w.room.w = w
-		w.engine = New(Config{Sink: w, MaxSessions: max})
+		w.engine = New(Config{Sink: w, MaxSessions: most})
 		srv := &http.Server{ReadTimeout: time.Second, WriteTimeout: time.Second, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			ws, err := websocket.Accept(rw, r, &websocket.AcceptOptions{Subprotocols: []string{Protocol}})
 			if err != nil {

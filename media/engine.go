@@ -203,6 +203,7 @@ func (e *Engine) api(s *Session) (*webrtc.API, error) {
 	settings := e.base
 	settings.BufferFactory = s.newBuffer
 	settings.LoggerFactory = replays{&s.replayed}
+	settings.SetICEBindingRequestHandler(s.seen)
 	return webrtc.NewAPI(
 		webrtc.WithMediaEngine(m),
 		webrtc.WithSettingEngine(settings),
@@ -210,29 +211,41 @@ func (e *Engine) api(s *Session) (*webrtc.API, error) {
 	), nil
 }
 
-// Accept answers an offer: it makes the session with that id, and the answer
-// that holds all our candidates. The session's goroutine runs until the client
-// is gone, CloseSession, or Close.
-func (e *Engine) Accept(ctx context.Context, id string, o Offer) (answer string, err error) {
-	s := newSession(e, id)
-	answer, err = s.negotiate(ctx, o)
+// Accept answers an offer. Once the answer is there, and only then, it calls
+// join for the id of the session, which begins with that. The session's
+// goroutine runs until the client is gone, CloseSession, or Close.
+func (e *Engine) Accept(ctx context.Context, o Offer, join func() (id string, err error)) (Answer, error) {
+	s := newSession(e)
+	answer, err := s.negotiate(ctx, o)
 	if err != nil {
-		return "", errors.Join(err, s.discard())
+		return Answer{}, errors.Join(err, s.discard())
+	}
+	if e.isClosed() {
+		return Answer{}, errors.Join(ErrClosed, s.discard())
+	}
+	if s.id, err = join(); err != nil {
+		return Answer{}, errors.Join(err, s.discard())
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed || e.sessions[id] != nil {
-		return "", errors.Join(ErrClosed, s.discard())
+	if e.closed || e.sessions[s.id] != nil {
+		return Answer{}, errors.Join(ErrClosed, s.discard())
 	}
-	e.sessions[id] = s
+	e.sessions[s.id] = s
 	e.wg.Go(func() {
 		s.run()
 		e.mu.Lock()
-		delete(e.sessions, id)
+		delete(e.sessions, s.id)
 		e.mu.Unlock()
-		e.cfg.Sink.SessionClosed(id, s.endReason())
+		e.cfg.Sink.SessionClosed(s.id, s.endReason())
 	})
 	return answer, nil
+}
+
+func (e *Engine) isClosed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closed
 }
 
 // CloseSession ends a session. What the client had sent before is still taken

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
 	"github.com/pion/transport/v5"
 	"github.com/pion/transport/v5/vnet"
@@ -98,8 +99,11 @@ type world struct {
 	engine *Engine
 	log    *memoryLog
 	client *network
+	router *vnet.Router
 	report func(rtcp.ReceptionReport) // what the server reports; may be nil
-	stop   func()
+	// interceptors are the client's, if it has any.
+	interceptors *interceptor.Registry
+	stop         func()
 }
 
 // newWorld makes one whose network delays all that passes, each way.
@@ -120,7 +124,7 @@ func newWorld(t *testing.T, mistreat func(i int) (int, time.Duration), delay ...
 	if err := router.Start(); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, log: &memoryLog{closed: make(chan audio.Reason, 1)}, client: &network{Net: nets[1], mistreat: mistreat}}
+	w := &world{t: t, log: &memoryLog{closed: make(chan audio.Reason, 1)}, client: &network{Net: nets[1], mistreat: mistreat}, router: router}
 	w.engine, err = Listen(Config{Listen: "10.0.0.1:8080", Net: nets[0], Sink: w.log})
 	if err != nil {
 		t.Fatal(err)
@@ -136,15 +140,21 @@ func newWorld(t *testing.T, mistreat func(i int) (int, time.Duration), delay ...
 	return w
 }
 
-func (w *world) connect() *whipclient.Conn {
+func (w *world) connect() *whipclient.Conn { return w.connectBy(false) }
+
+func (w *world) connectBy(trickle bool) *whipclient.Conn {
 	w.t.Helper()
-	c, err := whipclient.Connect(w.t.Context(), whipclient.Options{Net: w.client, Sequence: 65500, Timestamp: 1<<32 - 9000, OnReport: w.report},
+	c, err := whipclient.Connect(w.t.Context(), whipclient.Options{
+		Net: w.client, Sequence: 65500, Timestamp: 1<<32 - 9000, Trickle: trickle, Patch: w.patch,
+		Interceptors: w.interceptors, OnReport: w.report,
+	},
 		func(ctx context.Context, text string) (string, error) {
 			o, err := ParseOffer(text)
 			if err != nil {
 				return "", err
 			}
-			return w.engine.Accept(ctx, "session", o)
+			a, err := w.engine.Accept(ctx, o, func() (string, error) { return "session", nil })
+			return a.SDP, err
 		})
 	if err != nil {
 		w.t.Fatal(err)

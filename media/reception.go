@@ -123,7 +123,7 @@ func newRTCPStream(s *Session) *rtcpStream {
 }
 
 func (r *rtcpStream) Write(p []byte) (int, error) {
-	if now := time.Now(); r.s.admit(now, len(p)) {
+	if now := time.Now(); r.s.allow(now, len(p)) {
 		r.s.reports.take(now, p)
 	}
 	return len(p), nil

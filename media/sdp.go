@@ -110,6 +110,10 @@ func (p *payloadTypes) audible() bool {
 // Offer is a client's offer that we can answer; make it with ParseOffer.
 type Offer struct {
 	sdp string
+	// room is how many candidates more the client may name, ignored how many of
+	// its own are of no use.
+	room, ignored int
+	added         []string // attributes that it lacked, and that no answer may have
 }
 
 // ParseOffer checks an SDP offer as WHIP clients send it (RFC 9725, 4.2): it
@@ -157,11 +161,16 @@ func ParseOffer(text string) (Offer, error) {
 	m.Attributes = slices.DeleteFunc(m.Attributes, func(a sdp.Attribute) bool {
 		return a.Key == "ssrc" || a.Key == "ssrc-group"
 	})
+	o := Offer{room: maxCandidates}
+	if err := o.normalize(&d); err != nil {
+		return Offer{}, fmt.Errorf("%w: %w", ErrMalformedOffer, err)
+	}
 	clean, err := d.Marshal()
 	if err != nil {
 		return Offer{}, fmt.Errorf("%w: %w", ErrMalformedOffer, err)
 	}
-	return Offer{sdp: string(clean)}, nil
+	o.sdp = string(clean)
+	return o, nil
 }
 
 // senders counts the tracks of one media section by their msid.

@@ -79,15 +79,16 @@ func TestAnswerIsTunedForSpeech(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := newSession(e, "s")
+			s := newSession(e)
 			o, err := ParseOffer(head + c.offer)
 			if err != nil {
 				t.Fatal(err)
 			}
-			answer, err := s.negotiate(t.Context(), o)
+			a, err := s.negotiate(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
 			}
+			answer := a.SDP
 			wants := []string{
 				"m=audio 9 UDP/TLS/RTP/SAVPF " + c.formats + "\r\n", "a=ptime:60\r\n",
 				"a=recvonly\r\n", "a=setup:passive\r\n", "a=rtcp-mux\r\na=rtcp-mux-only\r\n", "a=mid:0\r\n",

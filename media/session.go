@@ -36,7 +36,7 @@ const (
 // closes it.
 type Session struct {
 	engine *Engine
-	id     string
+	id     string // set before its goroutine begins
 	pc     *webrtc.PeerConnection
 
 	// payloads are set before the session runs.
@@ -54,6 +54,8 @@ type Session struct {
 
 	ended chan struct{} // closed by the first call of end
 
+	ice iceSession
+
 	mu     sync.Mutex // guards what follows, and the read deadline of remote
 	reason audio.Reason
 	// remote is the RTP stream that is being read, newest the one to be read:
@@ -63,9 +65,9 @@ type Session struct {
 	arrived        chan struct{} // closed when newest is set for the first time
 }
 
-func newSession(e *Engine, id string) *Session {
+func newSession(e *Engine) *Session {
 	return &Session{
-		engine: e, id: id, ssrc: mrand.Uint32(),
+		engine: e, ssrc: mrand.Uint32(),
 		packets: rate.NewLimiter(maxPackets, packetBurst),
 		bytes:   rate.NewLimiter(maxBytes, byteBurst),
 		ended:   make(chan struct{}), arrived: make(chan struct{}),
@@ -73,17 +75,17 @@ func newSession(e *Engine, id string) *Session {
 }
 
 // negotiate makes the connection and its answer.
-func (s *Session) negotiate(ctx context.Context, o Offer) (string, error) {
+func (s *Session) negotiate(ctx context.Context, o Offer) (Answer, error) {
 	api, err := s.engine.api(s)
 	if err != nil {
-		return "", fmt.Errorf("set up a session: %w", err)
+		return Answer{}, fmt.Errorf("set up a session: %w", err)
 	}
 	s.pc, err = api.NewPeerConnection(webrtc.Configuration{
 		Certificates: []webrtc.Certificate{s.engine.cert},
 		BundlePolicy: webrtc.BundlePolicyMaxBundle,
 	})
 	if err != nil {
-		return "", fmt.Errorf("set up a session: %w", err)
+		return Answer{}, fmt.Errorf("set up a session: %w", err)
 	}
 	s.pc.OnTrack(func(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) { s.read(t, r) })
 	s.pc.OnConnectionStateChange(func(st webrtc.PeerConnectionState) {
@@ -92,29 +94,41 @@ func (s *Session) negotiate(ctx context.Context, o Offer) (string, error) {
 			s.end(audio.ReasonTimeout)
 		case webrtc.PeerConnectionStateClosed:
 			s.end(audio.ReasonLeft) // the client's DTLS said good-bye
+		case webrtc.PeerConnectionStateConnected:
+			s.restarted()
 		default:
 		}
 	})
 	err = s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: o.sdp})
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrMalformedOffer, err)
+		return Answer{}, fmt.Errorf("%w: %w", ErrMalformedOffer, err)
 	}
 	answer, err := s.pc.CreateAnswer(nil)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrMalformedOffer, err)
+		return Answer{}, fmt.Errorf("%w: %w", ErrMalformedOffer, err)
 	}
-	gathered := webrtc.GatheringCompletePromise(s.pc)
 	if err := s.pc.SetLocalDescription(answer); err != nil {
-		return "", fmt.Errorf("answer the offer: %w", err)
+		return Answer{}, fmt.Errorf("answer the offer: %w", err)
 	}
-	select {
-	case <-gathered:
-	case <-ctx.Done():
-		return "", fmt.Errorf("gather candidates: %w", ctx.Err())
+	if err := s.gathered(ctx); err != nil {
+		return Answer{}, err
 	}
-	tuned, payloads, err := tuneAnswer(s.pc.LocalDescription().SDP, s.engine.cfg.PreferRED)
+	text, payloads, err := tuneAnswer(s.pc.LocalDescription().SDP, s.engine.cfg.PreferRED)
+	if err != nil {
+		return Answer{}, err
+	}
 	s.payloads = payloads
-	return tuned, err
+	return s.begin(o, text)
+}
+
+// gathered waits until all our candidates are known.
+func (s *Session) gathered(ctx context.Context) error {
+	select {
+	case <-webrtc.GatheringCompletePromise(s.pc):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("gather candidates: %w", ctx.Err())
+	}
 }
 
 // discard frees a session that never ran.
@@ -179,8 +193,12 @@ func (s *Session) run() {
 	case <-timer.C:
 		s.end(audio.ReasonTimeout)
 	}
+	s.restarted()
 	if err := s.pc.Close(); err != nil {
 		s.engine.log.Warn("close a peer connection", "err", err)
+	}
+	if n := s.ice.ignored.Load(); n > 0 {
+		s.engine.log.Debug("ICE candidates of a client that were not used", "count", n)
 	}
 }
 
@@ -224,8 +242,8 @@ func (s *Session) refuse(why string) {
 	}
 }
 
-// admit bounds what a session may send in all.
-func (s *Session) admit(now time.Time, n int) bool {
+// allow bounds what a session may send in all.
+func (s *Session) allow(now time.Time, n int) bool {
 	if s.packets.AllowN(now, 1) && s.bytes.AllowN(now, n) {
 		return true
 	}
@@ -245,7 +263,7 @@ func (b *buffer) Read(p []byte) (int, error) {
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
-	if !b.s.admit(time.Now(), len(p)) {
+	if !b.s.allow(time.Now(), len(p)) {
 		b.s.dropped.Add(1)
 		return len(p), nil
 	}

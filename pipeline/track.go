@@ -96,8 +96,9 @@ func (t *track) Interim(u transcribe.Utterance) {
 // Commit implements transcribe.Sink.
 func (t *track) Commit(ctx context.Context, through int64, finals []transcribe.Utterance) error {
 	_, _, account, _ := t.log.State()
-	c := store.Commit{
-		Track: t.row.ID, Through: min(through*audio.TicksPerSample, account.Total()), Account: account,
+	c := store.Commit{Track: t.row.ID, Through: through * audio.TicksPerSample, Account: account}
+	if total := account.Total(); through >= total/audio.TicksPerSample {
+		c.Through = total // a track need not end with a whole sample
 	}
 	return t.commit(ctx, c, finals)
 }

@@ -27,7 +27,8 @@ import (
 
 // Media answers offers; media.Engine does.
 type Media interface {
-	Accept(ctx context.Context, session string, o media.Offer) (answer string, err error)
+	Accept(ctx context.Context, o media.Offer, join func() (session string, err error)) (media.Answer, error)
+	Patch(ctx context.Context, session string, f media.Fragment, match func(tag string) bool) (media.Answer, error)
 	CloseSession(session string, r audio.Reason) bool
 }
 
@@ -72,6 +73,7 @@ type Config struct {
 	Transcripts Transcripts
 	Events      Events
 	Web         http.Handler // the pages; nil for none
+	ICEServers  []ICEServer  // that clients are told of
 	Logger      *slog.Logger
 
 	// Loopback says that only this machine can reach the server. Requests must
@@ -113,11 +115,14 @@ func (s *Server) Routes() http.Handler {
 			r.Get("/ingest", s.handle(s.ingest))
 			r.Post("/whip", s.handle(s.whip))
 			r.Options("/whip", s.handle(s.whipOptions))
-			r.Get("/whip", s.handle(s.whipGet))
+			r.Get("/whip", s.handle(s.noContent))
+			r.Head("/whip", s.handle(s.noContent))
 		})
+		r.Patch("/sessions/{session}", s.handle(s.patch))
 		r.Delete("/sessions/{session}", s.handle(s.leave))
-		r.Options("/sessions/{session}", s.handle(s.noContent))
+		r.Options("/sessions/{session}", s.handle(s.sessionOptions))
 		r.Get("/sessions/{session}", s.handle(s.noContent))
+		r.Head("/sessions/{session}", s.handle(s.noContent))
 		r.Get("/meetings", s.handle(s.listMeetings))
 		r.Route("/meetings/{meeting}", func(r chi.Router) {
 			r.Get("/", s.handle(s.getMeeting))
@@ -165,7 +170,7 @@ func drainingProblem() *Problem {
 // methodNotAllowed says which methods there are (RFC 9110, 15.5.6).
 func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
 	rctx := chi.RouteContext(r.Context())
-	for _, m := range []string{"GET", "POST", "PATCH", "DELETE", "OPTIONS"} {
+	for _, m := range []string{"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"} {
 		if rctx.Routes.Match(chi.NewRouteContext(), m, r.URL.Path) {
 			w.Header().Add("Allow", m)
 		}
@@ -228,7 +233,7 @@ func (s *Server) cors() func(http.Handler) http.Handler {
 		AllowedOrigins:     slices.Clone(s.cfg.Origins),
 		AllowedMethods:     []string{"GET", "POST", "PATCH", "DELETE", "OPTIONS"},
 		AllowedHeaders:     []string{"Authorization", "Content-Type", "If-Match", "Last-Event-ID"},
-		ExposedHeaders:     []string{"Location", "ETag", "Link", "Verbatim-Meeting", "Retry-After", "Accept-Post"},
+		ExposedHeaders:     []string{"Location", "ETag", "Link", "Verbatim-Meeting", "Retry-After", "Accept-Post", "Accept-Patch"},
 		MaxAge:             3600,
 		OptionsPassthrough: true,
 	})

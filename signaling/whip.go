@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	maxOffer = 64 << 10 // bytes; browsers send 1 to 4 KiB for audio
-	maxName  = 80       // characters
-	sdpType  = "application/sdp"
+	maxBody = 64 << 10 // bytes; browsers send offers of 1 to 4 KiB for audio
+	maxName = 80       // characters
+	sdpType = "application/sdp"
 )
 
 // room refuses names that no room can have.
@@ -50,13 +50,19 @@ func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	member, err := s.cfg.Rooms.Join(r.Context(), chi.URLParam(r, "room"), who)
-	if err != nil {
-		return err
+	// The offer comes first: one that cannot be answered must not end the session
+	// that the participant has.
+	var member meeting.Membership
+	answer, err := s.cfg.Media.Accept(r.Context(), offer, func() (string, error) {
+		var err error
+		member, err = s.cfg.Rooms.Join(r.Context(), chi.URLParam(r, "room"), who)
+		return member.Session, err
+	})
+	if err != nil && member.Session != "" {
+		err = errors.Join(err, s.cfg.Rooms.SessionClosed(context.WithoutCancel(r.Context()), member.Session))
 	}
-	answer, err := s.cfg.Media.Accept(r.Context(), member.Session, offer)
 	if err != nil {
-		return errors.Join(offerProblem(err), s.cfg.Rooms.SessionClosed(context.WithoutCancel(r.Context()), member.Session))
+		return offerProblem(err)
 	}
 	// Whoever replaced it or ended the meeting meanwhile could not close it yet.
 	if !s.cfg.Rooms.Current(member.Session) {
@@ -66,11 +72,12 @@ func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Content-Type", sdpType)
 	h.Set("Location", baseURL(r)+"/v1/sessions/"+member.Session)
-	h.Set("ETag", `"`+rand.Text()+`"`)
+	h.Set("ETag", `"`+answer.Tag+`"`)
+	s.linkICEServers(h)
 	h.Set("Verbatim-Meeting", member.Meeting)
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusCreated)
-	_, err = io.WriteString(w, answer)
+	_, err = io.WriteString(w, answer.SDP)
 	return err
 }
 
@@ -79,21 +86,30 @@ func readOffer(w http.ResponseWriter, r *http.Request) (media.Offer, error) {
 		w.Header().Set("Accept-Post", sdpType)
 		return media.Offer{}, problem(http.StatusUnsupportedMediaType, "not-sdp", "Send the SDP offer with Content-Type: application/sdp.")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOffer))
-	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		return media.Offer{}, problem(http.StatusRequestEntityTooLarge, "offer-too-large", "An SDP offer for one audio track fits into 64 KiB.")
-	}
+	text, err := readBody(w, r)
 	if err != nil {
-		return media.Offer{}, problem(http.StatusBadRequest, "bad-offer", "The request's body ended early.")
+		return media.Offer{}, err
 	}
-	if len(body) == 0 {
+	if text == "" {
 		return media.Offer{}, problem(http.StatusBadRequest, "bad-offer", "The request has no body; it must be an SDP offer.")
 	}
-	offer, err := media.ParseOffer(string(body))
+	offer, err := media.ParseOffer(text)
 	if err != nil {
 		return media.Offer{}, offerProblem(err)
 	}
 	return offer, nil
+}
+
+// readBody reads the SDP that a client sends.
+func readBody(w http.ResponseWriter, r *http.Request) (string, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return "", problem(http.StatusRequestEntityTooLarge, "too-large", "The SDP for one audio track fits into 64 KiB.")
+	}
+	if err != nil {
+		return "", problem(http.StatusBadRequest, "cut-off", "The request's body ended early.")
+	}
+	return string(body), nil
 }
 
 // offerProblem tells what is wrong with an offer, if that is what err is about.
@@ -139,27 +155,47 @@ func participant(r *http.Request) (transcript.Participant, error) {
 	return transcript.Participant{ID: id, Name: name}, nil
 }
 
-// leave ends a session: RFC 9725, 4.2. If-Match is of no matter here.
+// leave ends a session: RFC 9725, 4.2. If-Match is of no matter here (4.3.1).
 func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
 	id := chi.URLParam(r, "session")
 	if !s.cfg.Media.CloseSession(id, audio.ReasonLeft) && !s.cfg.Ingest.CloseSession(id, audio.ReasonLeft) {
-		return problem(http.StatusNotFound, "no-session", "There is no such session; it may have ended already.")
+		return noSession()
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil
 }
 
+func noSession() *Problem {
+	return problem(http.StatusNotFound, "no-session", "There is no such session; it may have ended already.")
+}
+
+// whipOptions tells what the endpoint takes, and the ICE servers to clients that
+// must know them before they make an offer (RFC 9725, 4.6; not to a CORS
+// preflight).
 func (s *Server) whipOptions(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Accept-Post", sdpType)
+	if r.Header.Get("Access-Control-Request-Method") == "" {
+		s.linkICEServers(w.Header())
+	}
 	return s.noContent(w, r)
 }
 
-// whipGet has no content: RFC 9725, 4.2 reserves it.
-func (s *Server) whipGet(w http.ResponseWriter, r *http.Request) error { return s.whipOptions(w, r) }
+func (s *Server) sessionOptions(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Accept-Patch", fragmentType)
+	return s.noContent(w, r)
+}
 
+// noContent is also what GET is answered with on a room's endpoint and a
+// session: RFC 9725, 4.1, reserves it.
 func (s *Server) noContent(w http.ResponseWriter, _ *http.Request) error {
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+func (s *Server) linkICEServers(h http.Header) {
+	for _, i := range s.cfg.ICEServers {
+		h.Add("Link", i.link())
+	}
 }
 
 // baseURL is how the client calls this server.

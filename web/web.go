@@ -19,7 +19,7 @@ import (
 //
 //go:embed index.html style.css favicon.svg app.js
 //go:embed app/captions.js app/dom.js app/identity.js app/panel.js app/words.js
-//go:embed client/backoff.js client/captions.js client/events.js client/microphone.js
+//go:embed client/backoff.js client/captions.js client/events.js client/ice.js client/microphone.js
 //go:embed client/problem.js client/publisher.js client/sse.js client/state.js
 //go:embed client/verbatim.js client/whip.js
 var files embed.FS

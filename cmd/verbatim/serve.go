@@ -36,6 +36,7 @@ type serveCmd struct {
 	Linger      time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
 	Drain       time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
 	Fsync       time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
+	ICEServer   []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…"`
 	CORSOrigin  []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
 	Insecure    bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
 }
@@ -48,6 +49,10 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	defer listener.Close() // the HTTP server closes it first; this is for errors on the way
 	recognizer, engine, err := newRecognizer(c.Recognizer, log)
+	if err != nil {
+		return err
+	}
+	iceServers, err := c.iceServers()
 	if err != nil {
 		return err
 	}
@@ -107,9 +112,23 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	s.http = signaling.New(signaling.Config{
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Events: s.hub,
 		Web: web.Handler(), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
+		ICEServers: iceServers,
 	})
 	fmt.Printf("Verbatim is listening: http://%s/\n", listener.Addr())
 	return s.serve(ctx, listener, c.Drain)
+}
+
+// iceServers are not read by kong, whose errors repeat what was given: that may
+// hold a secret.
+func (c *serveCmd) iceServers() (servers []signaling.ICEServer, err error) {
+	for i, text := range c.ICEServer {
+		s, err := signaling.ParseICEServer(text)
+		if err != nil {
+			return nil, fmt.Errorf("--ice-server, number %d: %w", i+1, err)
+		}
+		servers = append(servers, s)
+	}
+	return servers, nil
 }
 
 // listen opens the HTTP port, on other addresses than loopback only when asked

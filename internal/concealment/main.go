@@ -43,16 +43,17 @@ const model = "/usr/share/pocketsphinx/model/en-us/"
 
 func main() {
 	seeds := flag.Int("seeds", 3, "how often to measure, each time with other losses")
+	first := flag.Int("first", 0, "number of the first of the seeds")
 	only := flag.String("only", "", "measure only what has this in its name")
 	flag.Parse()
 	var err error
 	switch flag.Arg(0) {
 	case "measure":
-		err = measure(context.Background(), *seeds, *only)
+		err = measure(context.Background(), *first, *seeds, *only)
 	case "table":
 		err = table(os.Stdin, os.Stdout)
 	default:
-		err = errors.New("usage: concealment [-seeds N] [-only NAME] measure|table")
+		err = errors.New("usage: concealment [-seeds N] [-first N] [-only NAME] measure|table")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "concealment:", err)
@@ -84,9 +85,9 @@ func (c condition) String() string {
 
 func (c condition) fec() bool { return c.method == "PLC+FEC" }
 
-// measure prints a line for each condition: its name, then for each sentence
-// its words and the wrong ones among them, of all seeds.
-func measure(ctx context.Context, seeds int, only string) error {
+// measure prints a line for each condition and seed: its name, then for each
+// sentence the wrong words and how many it has.
+func measure(ctx context.Context, first, seeds int, only string) error {
 	dir, err := os.MkdirTemp("", "concealment")
 	if err != nil {
 		return err
@@ -96,37 +97,45 @@ func measure(ctx context.Context, seeds int, only string) error {
 	if err != nil {
 		return err
 	}
+	for seed := first; seed < first+seeds; seed++ {
+		for _, c := range conditions() {
+			clean := c.percent == 0 && seed > 0 // measured once
+			if clean || !strings.Contains(strings.ReplaceAll(c.String(), "\t", ", "), only) {
+				continue
+			}
+			wrong, err := c.measure(ctx, dir, us, seed)
+			if err != nil {
+				return fmt.Errorf("%v: %w", c, err)
+			}
+			fmt.Print(c)
+			for i, u := range us {
+				fmt.Printf("\t%d/%d", wrong[i], len(u.words))
+			}
+			fmt.Println()
+		}
+	}
+	return nil
+}
+
+// conditions are those that this build can measure.
+func conditions() (cs []condition) {
 	methods := []string{"silence", "fade"}
 	if codec.OpusBy == "libopus" {
 		methods = []string{"PLC", "PLC+FEC"}
 	}
 	for _, ms := range []int{20, 60} {
-		for _, percent := range []int{0, 2, 5, 10, 20} {
+		for _, method := range methods {
+			cs = append(cs, condition{method: method, ms: ms})
+		}
+		for _, percent := range []int{2, 5, 10, 20} {
 			for _, bursts := range []bool{false, true} {
 				for _, method := range methods {
-					c := condition{method, ms, percent, bursts}
-					clean := percent == 0 && (bursts || method == "fade")
-					if clean || !strings.Contains(strings.ReplaceAll(c.String(), "\t", ", "), only) {
-						continue
-					}
-					n := seeds
-					if percent == 0 {
-						n = 1
-					}
-					wrong, err := c.measure(ctx, dir, us, n)
-					if err != nil {
-						return fmt.Errorf("%v: %w", c, err)
-					}
-					fmt.Print(c)
-					for i, u := range us {
-						fmt.Printf("\t%d/%d", wrong[i], n*len(u.words))
-					}
-					fmt.Println()
+					cs = append(cs, condition{method, ms, percent, bursts})
 				}
 			}
 		}
 	}
-	return nil
+	return cs
 }
 
 // material speaks the sentences.
@@ -152,33 +161,30 @@ func material(ctx context.Context, dir string) (us []utterance, err error) {
 }
 
 // measure counts the wrong words of each utterance.
-func (c condition) measure(ctx context.Context, dir string, us []utterance, seeds int) (wrong []int, err error) {
-	var list []string
+func (c condition) measure(ctx context.Context, dir string, us []utterance, seed int) (wrong []int, err error) {
+	names := make([]string, len(us))
 	for i, u := range us {
 		packets, err := c.code(ctx, u.wav)
 		if err != nil {
 			return nil, err
 		}
-		for seed := range seeds {
-			name := fmt.Sprintf("%d-%d", i, seed)
-			pcm, err := c.receive(packets, rand.New(rand.NewPCG(uint64(i), uint64(seed))))
-			if err != nil {
-				return nil, err
-			}
-			if err := os.WriteFile(filepath.Join(dir, name+".raw"), bytesOf(pcm), 0o600); err != nil {
-				return nil, err
-			}
-			list = append(list, name)
+		// Whatever the method is, the same packets are lost.
+		pcm, err := c.receive(packets, rand.New(rand.NewPCG(uint64(i), uint64(seed))))
+		if err != nil {
+			return nil, err
+		}
+		names[i] = strconv.Itoa(i)
+		if err := os.WriteFile(filepath.Join(dir, names[i]+".raw"), bytesOf(pcm), 0o600); err != nil {
+			return nil, err
 		}
 	}
-	heard, err := recognize(ctx, dir, list)
+	heard, err := recognize(ctx, dir, names)
 	if err != nil {
 		return nil, err
 	}
 	wrong = make([]int, len(us))
 	for i, words := range heard {
-		u := i / seeds
-		wrong[u] += wer.Rate(us[u].words, words)
+		wrong[i] = wer.Rate(us[i].words, words)
 	}
 	return wrong, nil
 }

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// result is one line of measure: words and wrong ones of each sentence.
+// result is the sum of lines of measure: wrong words and all words of each
+// sentence.
 type result struct{ wrong, words []int }
 
 func (r result) rate(sentences []int) float64 {
@@ -30,15 +31,18 @@ func table(in io.Reader, out io.Writer) error {
 		if len(fields) < 5 {
 			return fmt.Errorf("not a result: %q", lines.Text())
 		}
-		var r result
-		for _, f := range fields[4:] {
+		cell := strings.Join(fields[:3], " | ")
+		r, ok := results[cell+fields[3]]
+		if !ok {
+			r = result{make([]int, len(fields)-4), make([]int, len(fields)-4)}
+		}
+		for i, f := range fields[4:] {
 			var wrong, words int
 			if _, err := fmt.Sscanf(f, "%d/%d", &wrong, &words); err != nil {
 				return fmt.Errorf("%q: %w", f, err)
 			}
-			r.wrong, r.words = append(r.wrong, wrong), append(r.words, words)
+			r.wrong[i], r.words[i] = r.wrong[i]+wrong, r.words[i]+words
 		}
-		cell := strings.Join(fields[:3], " | ")
 		if !slices.Contains(names, cell) {
 			names = append(names, cell)
 		}

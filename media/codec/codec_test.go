@@ -135,7 +135,7 @@ func TestDamagedPackets(t *testing.T) {
 		packets, _ := codes[i%len(codes)].packets(v)
 		all = append(all, packets...)
 	}
-	for range 4000 {
+	for range 2000 {
 		p := bytes.Clone(all[r.IntN(len(all))])
 		for range r.IntN(8) {
 			p[r.IntN(len(p))] ^= byte(1 << r.IntN(8))

@@ -1,10 +1,6 @@
 package codec
 
-import (
-	"math"
-
-	"verbatim/media/audio"
-)
+import "verbatim/media/audio"
 
 // Lengths in samples (16 kHz).
 const (
@@ -64,6 +60,5 @@ func period(x *[2 * maxPeriod]int16) int {
 			best, at = c*c/energy, lag
 		}
 	}
-	_ = math.Pi
 	return 2 * at
 }

@@ -100,6 +100,7 @@ func TestOpusIsTheSpeechThatWentIn(t *testing.T) {
 // However frames are put into packets, they decode to the same samples.
 func TestOpusPackingsAreAlike(t *testing.T) {
 	for _, v := range vectors() {
+		v.frames = v.frames[:len(v.frames)/2] // time enough for 120 ms
 		for _, c := range codes[1:] {
 			packets, singles := c.packets(v)
 			if got, want := decodeAll(t, packets), decodeAll(t, singles); !slices.Equal(got, want) {

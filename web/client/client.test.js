@@ -8,7 +8,8 @@ import { follow } from './events.js';
 import { loudness } from './microphone.js';
 import { fromResponse, microphoneError } from './problem.js';
 import { Status, after, randomParticipant, sessionGone, stateOf, validRoom } from './state.js';
-import { parseIceLinks, sessionURL } from './whip.js';
+import { iceFragment, parseIceLinks, withICE } from './ice.js';
+import { send, sessionURL } from './whip.js';
 
 test('backoff doubles up to its maximum, jittered, and honours the server', () => {
   const low = new Backoff({ min: 100, max: 1000, random: () => 0 });
@@ -135,8 +136,20 @@ test('ICE servers in Link headers', () => {
     { urls: 'stun:stun.example.net' },
     { urls: 'turn:turn.example.net?transport=udp', username: 'u,1', credential: 'p"w' },
   ]);
+  assert.deepEqual(parseIceLinks('<turn:turn.example.net>; rel="ice-server"'), []);
   assert.deepEqual(parseIceLinks(null), []);
   assert.deepEqual(parseIceLinks('garbage'), []);
+});
+
+test('an ICE restart’s fragment, and the answer with what the server says to it', () => {
+  const offer = 'v=0\r\na=group:BUNDLE mic\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:new1\r\na=ice-pwd:secret\r\na=ice-options:trickle\r\na=mid:mic\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\na=rtcp-mux\r\n';
+  const fragment = 'm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:new1\r\na=ice-pwd:secret\r\na=mid:mic\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\na=end-of-candidates\r\n';
+  assert.equal(iceFragment(offer), fragment);
+  const answer = 'v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:old\r\na=ice-pwd:old\r\na=fmtp:111 usedtx=1\r\na=candidate:2 1 udp 1 192.0.2.2 9 typ host\r\na=end-of-candidates\r\n';
+  assert.equal(
+    withICE(answer, fragment),
+    'v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=fmtp:111 usedtx=1\r\na=ice-ufrag:new1\r\na=ice-pwd:secret\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\na=end-of-candidates\r\n',
+  );
 });
 
 test('a session’s URL is relative, absolute, or of the endpoint’s scheme', () => {
@@ -205,6 +218,26 @@ test('a stream that breaks goes on after the last event', async (t) => {
   assert.equal(seen[0]['last-event-id'], undefined);
   assert.equal(seen[1]['last-event-id'], '1');
   assert.equal(seen[1].authorization, 'Bearer x');
+});
+
+test('an offer follows a 307, and a busy server says when to try again', async (t) => {
+  const got = [];
+  const { url } = await served(
+    t,
+    (_, res) => res.writeHead(307, { Location: '/elsewhere' }).end(),
+    async (req, res) => {
+      let body = '';
+      for await (const chunk of req) body += chunk;
+      got.push(req.method, req.url, req.headers['content-type'], body);
+      res.writeHead(201, { Location: '/v1/sessions/7' }).end('answer');
+    },
+    (_, res) => res.writeHead(503, { 'Retry-After': '7' }).end(),
+  );
+  const { signal } = new AbortController();
+  const res = await send('POST', url, 'application/sdp', 'offer', {}, signal);
+  assert.deepEqual(got, ['POST', '/elsewhere', 'application/sdp', 'offer']);
+  assert.equal(sessionURL(res.headers.get('Location'), res.url), `${url}v1/sessions/7`);
+  await assert.rejects(send('POST', url, 'application/sdp', 'offer', {}, signal), { code: 'unavailable', retry: true, retryAfter: 7000 });
 });
 
 test('a stream that falls silent is dead', async (t) => {

@@ -86,14 +86,16 @@ export class Publisher {
   async #open(signal) {
     const session = await publish({
       endpoint: this.#o.endpoint,
-      headers: await this.#o.headers(),
+      headers: this.#o.headers,
       track: this.#track,
       signal,
       iceServers: [...this.#o.iceServers, ...this.#iceServers],
+      // Known from the answer on, also when nothing comes of it: then the next
+      // attempt begins with them.
+      onIceServers: (servers) => (this.#iceServers = servers),
       onSteady: (steady) => (steady ? this.#o.onUp() : this.#o.onDown(connectionLost(), 0)),
     });
     this.#since = Date.now();
-    this.#iceServers = session.iceServers;
     // The microphone may have been changed while the session was being opened.
     if (session.sender.track !== this.#track) session.sender.replaceTrack(this.#track);
     this.#o.onUp();

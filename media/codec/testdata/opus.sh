@@ -25,7 +25,7 @@ encode() {
 		for channels in 1 2; do
 			# OPUS_SET_APPLICATION (VOIP or RESTRICTED_LOWDELAY), _BANDWIDTH,
 			# _FORCE_CHANNELS
-			opusenc --quiet --speech $cbr --padding 0 --discard-comments --framesize "$ms" --bitrate $((kbps * (1 + channels) / 2)) \
+			opusenc --quiet --speech $cbr --serial 1 --padding 0 --discard-comments --framesize "$ms" --bitrate $((kbps * (1 + channels) / 2)) \
 				--set-ctl-int 4000="$application" --set-ctl-int 4008="$bandwidth" --set-ctl-int 4022="$channels" \
 				$channels.wav "$(printf '%02d-%d.opus' "$config" "$channels")"
 		done

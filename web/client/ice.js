@@ -1,0 +1,47 @@
+/** ICE as WHIP carries it: servers in Link headers, fragments of descriptions. */
+
+/**
+ * The ICE servers in a Link header (RFC 9725, section 4.6). Fetch joins several
+ * Link headers with commas. TURN servers without credentials are left out: a
+ * peer connection would not begin with them.
+ * @param {string|null} header
+ * @returns {RTCIceServer[]}
+ */
+export function parseIceLinks(header) {
+  const servers = [];
+  for (const [, url, rest] of (header ?? '').matchAll(/<([^>]*)>((?:\s*;\s*[\w*-]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^",;\s]+))?)*)/g)) {
+    const params = {};
+    for (const [, key, quoted, plain] of rest.matchAll(/;\s*([\w*-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",;\s]+)))?/g)) {
+      params[key.toLowerCase()] = quoted?.replace(/\\(.)/g, '$1') ?? plain ?? '';
+    }
+    if (params.rel !== 'ice-server' || !/^(stun|turn)s?:/.test(url)) continue;
+    const server = { urls: url };
+    if (params.username !== undefined) server.username = params.username;
+    if (params.credential !== undefined) server.credential = params.credential;
+    if (url.startsWith('turn') && !(server.username && server.credential)) continue;
+    servers.push(server);
+  }
+  return servers;
+}
+
+const isICE = (line) => /^a=(ice-ufrag|ice-pwd|candidate|end-of-candidates)\b/.test(line);
+
+/**
+ * What a description of one media section says about ICE (RFC 8840, section 9).
+ * @param {string} sdp
+ */
+export function iceFragment(sdp) {
+  const lines = sdp.split(/\r?\n/).filter((l) => /^(m=|a=mid:)/.test(l) || (isICE(l) && l !== 'a=end-of-candidates'));
+  return [...lines, 'a=end-of-candidates', ''].join('\r\n');
+}
+
+/**
+ * A description with the credentials and candidates of a fragment in place of
+ * its own.
+ * @param {string} sdp
+ * @param {string} fragment
+ */
+export function withICE(sdp, fragment) {
+  const lines = (text) => text.split(/\r?\n/).filter(Boolean);
+  return [...lines(sdp).filter((l) => !isICE(l)), ...lines(fragment).filter(isICE), ''].join('\r\n');
+}

@@ -178,3 +178,25 @@ client('GStreamer, silence not sent', {
   dtx: true,
   packet: 20,
 });
+
+for (const codec of ['PCMU', 'PCMA']) {
+  // It adds up the two channels without halving them.
+  client(`aiortc, ${codec}`, {
+    speech: short,
+    send: program('aiortc_whip.py', short, codec),
+    gain: 1.414,
+    telephone: true,
+    alike: [0.96, 0.92, 0.97],
+    packet: 20,
+  });
+
+  for (const packet of [20, 60]) {
+    client(`GStreamer, ${codec}, packets of ${packet} ms`, {
+      speech: short,
+      send: program('gstreamer_whip.py', short, codec, packet),
+      telephone: true,
+      alike: [0.98, 0.97, 0.95],
+      packet,
+    });
+  }
+}

@@ -64,8 +64,8 @@ test-fast: ## only the Go tests that need nothing installed
 	@go test ./...
 
 .PHONY: e2e
-e2e: deps-test build ## only the tests in real browsers
-	$(call heading,web/e2e: real browsers)
+e2e: deps-test build ## only the tests in real browsers, and with other clients
+	$(call heading,web/e2e: real browsers, and other clients)
 	@cd web/e2e && VERBATIM_BIN=$(CURDIR)/bin/verbatim node --test --test-concurrency=1
 
 .PHONY: netem

@@ -72,7 +72,7 @@ type iceSession struct {
 	offer sdp.SessionDescription
 	tag   string
 	room  int // how many candidates more we take
-	added []string
+	added []string // Offer.added
 	begun *rate.Limiter
 }
 
@@ -178,7 +178,6 @@ func (s *Session) restart(ctx context.Context, said section) (Answer, error) {
 	if err != nil {
 		return Answer{}, fmt.Errorf("%w: %w", ErrMalformedFragment, err)
 	}
-	s.awaitConnection()
 	answer, err := s.renew(ctx, string(text))
 	if err != nil {
 		return Answer{}, s.failed("restart ICE", err)
@@ -207,6 +206,7 @@ func (s *Session) renew(ctx context.Context, offer string) (string, error) {
 			return "", err
 		}
 	}
+	s.awaitConnection()
 	if err := s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
 		return "", err
 	}

@@ -351,7 +351,10 @@ func TestPatch(t *testing.T) {
 					"a=candidate:1 1 udp 1 ::ffff:224.0.0.1 61764 typ host\r\n" +
 					"a=candidate:1 1 udp 1 fe80::1%lo 61764 typ host\r\n",
 			},
-			{name: "too many", text: many.String(), ignored: 100 - (s.ice.room - 3)},
+			{name: "a candidate of an ICE session before", ignored: 1, text: ours +
+				"a=candidate:1 1 udp 1 10.0.0.9 61764 typ host generation 0 ufrag EsAw network-id 1\r\n" +
+				"a=candidate:1 1 udp 1 10.0.0.9 61764 typ host generation 0 ufrag " + ufrag + "\r\n"},
+			{name: "too many", text: many.String(), ignored: 100 - (s.ice.room - 4)},
 		} {
 			f, err := ParseFragment(c.text)
 			if err != nil {

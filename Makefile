@@ -2,9 +2,15 @@
 
 GOLANGCI := go tool -modfile=tools/go.mod golangci-lint
 TAGS     := pocketsphinx
+OPUS     := libopus,nolibopusfile
+
+# LIBOPUS=1 builds the server with libopus (cgo) instead of pion/opus: less CPU,
+# better concealment of loss (docs/CONCEALMENT.md).
+LIBOPUS ?=
 
 FUZZTIME   ?= 30s
 BENCH      ?= .
+SEEDS      ?= 3
 DEMO_FILES ?= $(wildcard internal/speech/*.opus)
 
 heading = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
@@ -24,12 +30,12 @@ demo: bin/verbatim ## speak to the running server and print its captions; DEMO_F
 	@exec bin/verbatim publish $(DEMO_FILES) --room demo --name Elinor $(DEMO_FLAGS)
 
 .PHONY: build
-build: bin/verbatim bin/verbatim-pocketsphinx ## build the programs into bin/
+build: bin/verbatim bin/verbatim-pocketsphinx ## build the programs into bin/; LIBOPUS=1 with libopus
 
 # Go knows better than make what is up to date.
 .PHONY: bin/verbatim bin/verbatim-pocketsphinx
 bin/verbatim:
-	@CGO_ENABLED=0 go build -trimpath -o $@ ./cmd/verbatim
+	@CGO_ENABLED=$(if $(LIBOPUS),1 go build -tags $(OPUS),0 go build) -trimpath -o $@ ./cmd/verbatim
 bin/verbatim-pocketsphinx:
 	@CGO_ENABLED=1 go build -trimpath -tags $(TAGS) -o $@ ./cmd/verbatim-pocketsphinx
 
@@ -41,8 +47,13 @@ test: deps-test build ## install what the tests need, then run them all
 	@go mod tidy -diff
 	$(call heading,go test -race)
 	@go test -race -tags $(TAGS) ./...
+	$(call heading,libopus: go vet and go test)
+	@go vet -tags $(OPUS) ./media/codec ./cmd/verbatim
+	@go test -tags $(OPUS) ./media/codec ./pipeline/decode
 	$(call heading,10 000 random schedules)
 	@go test ./media ./media/audio ./media/reorder ./pipeline/tracklog -rapid.checks=10000
+	$(call heading,two hours of meeting)
+	@go test ./cmd/verbatim -run TwoHours
 	$(call heading,web: node --test)
 	@node --test $(wildcard web/client/*.test.js web/app/*.test.js)
 	@$(MAKE) --no-print-directory e2e
@@ -57,6 +68,11 @@ e2e: deps-test build ## only the tests in real browsers
 	$(call heading,web/e2e: real browsers)
 	@cd web/e2e && VERBATIM_BIN=$(CURDIR)/bin/verbatim node --test --test-concurrency=1
 
+.PHONY: netem
+netem: deps-test build ## measure bad networks (needs root; half an hour); NETEM_FLAGS="…", see docs/PERFORMANCE.md
+	@go build -trimpath -o bin/netem ./internal/netem/run
+	@exec bin/netem $(NETEM_FLAGS)
+
 .PHONY: lint
 lint: deps-run ## run golangci-lint (its first build takes minutes)
 	@$(GOLANGCI) run
@@ -67,13 +83,21 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' --exclude-dir=node_modules . | xargs -n1 dirname | sort -u | while read -r dir; do \
 		for target in $$(go test -list '^Fuzz' "$$dir" | grep '^Fuzz'); do \
 			printf '\n\033[1m== %s %s\033[0m\n' "$$dir" "$$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$dir" || \
+				{ tail -n +1 "$$dir/testdata/fuzz/$$target"/*; exit 1; }; \
 		done; \
 	done
 
 .PHONY: bench
 bench: ## run the benchmarks; BENCH=regexp selects
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: concealment
+concealment: deps-test ## measure concealment by word errors (takes hours): the table of docs/CONCEALMENT.md
+	@set -e; results=$$(mktemp); \
+	go run ./internal/concealment -seeds $(SEEDS) measure >$$results; \
+	go run -tags $(OPUS) ./internal/concealment -seeds $(SEEDS) measure >>$$results; \
+	go run ./internal/concealment table <$$results; rm $$results
 
 .PHONY: clean
 clean: ## remove what was built, not what was recorded

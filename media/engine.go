@@ -19,7 +19,9 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/ice/v4"
@@ -57,8 +59,11 @@ type Config struct {
 	Sink   Sink
 	Logger *slog.Logger
 
-	// Wait is how long a missing packet is waited for (default 400 ms).
-	Wait time.Duration
+	// PreferRED asks clients that offer it for redundant audio (RFC 2198):
+	// twice the bandwidth, and what is lost need not be sent again. Without
+	// it, RED is taken but not asked for.
+	PreferRED bool
+
 	// ConnectTimeout closes sessions that have not connected and sent audio by
 	// then (default 30 s); DTLSTimeout bounds the handshake (default 15 s).
 	ConnectTimeout, DTLSTimeout time.Duration
@@ -107,7 +112,6 @@ func Listen(cfg Config) (*Engine, error) {
 			*d = v
 		}
 	}
-	def(&cfg.Wait, 400*time.Millisecond)
 	def(&cfg.ConnectTimeout, 30*time.Second)
 	def(&cfg.DTLSTimeout, 15*time.Second)
 	def(&cfg.SilentAfter, 5*time.Second)
@@ -193,17 +197,12 @@ func (e *Engine) settings() {
 // bound its own buffers.
 func (e *Engine) api(s *Session) (*webrtc.API, error) {
 	m := &webrtc.MediaEngine{}
-	err := m.RegisterCodec(webrtc.RTPCodecParameters{
-		RTPCodecCapability: webrtc.RTPCodecCapability{
-			MimeType: webrtc.MimeTypeOpus, ClockRate: audio.TickRate, Channels: 2, SDPFmtpLine: tunedFmtp,
-		},
-		PayloadType: 111,
-	}, webrtc.RTPCodecTypeAudio)
-	if err != nil {
+	if err := register(m); err != nil {
 		return nil, err
 	}
 	settings := e.base
 	settings.BufferFactory = s.newBuffer
+	settings.LoggerFactory = replays{&s.replayed}
 	settings.SetICEBindingRequestHandler(s.seen)
 	return webrtc.NewAPI(
 		webrtc.WithMediaEngine(m),
@@ -304,6 +303,28 @@ func (e *Engine) Close(ctx context.Context) error {
 // can be caused by strangers without end.
 type quiet struct{}
 
-func (quiet) NewLogger(string) logging.LeveledLogger {
-	return logging.NewDefaultLeveledLoggerForScope("", logging.LogLevelDisabled, nil)
+func (quiet) NewLogger(string) logging.LeveledLogger { return silent }
+
+var silent = logging.NewDefaultLeveledLoggerForScope("", logging.LogLevelDisabled, nil)
+
+// replays is quiet, but counts the packets that SRTP refuses because they came
+// before (RFC 3711, 3.3.2). pion tells of them nowhere else than in its log.
+type replays struct{ n *atomic.Uint64 }
+
+func (r replays) NewLogger(scope string) logging.LeveledLogger {
+	if scope == "srtp" {
+		return replayLog{LeveledLogger: silent, n: r.n}
+	}
+	return silent
+}
+
+type replayLog struct {
+	logging.LeveledLogger
+	n *atomic.Uint64
+}
+
+func (l replayLog) Info(msg string) {
+	if strings.HasPrefix(msg, "srtp ") && strings.HasSuffix(msg, "duplicated packet") {
+		l.n.Add(1)
+	}
 }

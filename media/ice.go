@@ -221,7 +221,8 @@ func (s *Session) renew(ctx context.Context, offer string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return tuneAnswer(answer.SDP)
+	tuned, _, err := tuneAnswer(answer.SDP, s.engine.cfg.PreferRED) // the payload types are as they were
+	return tuned, err
 }
 
 // begin remembers the offer that was answered, before anybody else knows the

@@ -3,6 +3,7 @@ package media
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pion/interceptor"
+	"github.com/pion/rtcp"
 	"github.com/pion/transport/v5"
 	"github.com/pion/transport/v5/vnet"
 
@@ -57,6 +59,7 @@ func (discard) Append(context.Context, ...audio.Packet) error             { retu
 type network struct {
 	*vnet.Net
 	mistreat func(i int) (copies int, delay time.Duration)
+	lose     func(seq uint16) bool // RTP packets that never come through; may be nil
 }
 
 func (n *network) ListenUDP(nw string, a *net.UDPAddr) (transport.UDPConn, error) {
@@ -74,6 +77,10 @@ type badConn struct {
 func (c *badConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	if b[0] < 128 || b[0] > 191 || c.n.mistreat == nil { // RFC 7983
 		return c.UDPConn.WriteTo(b, to)
+	}
+	isRTCP := b[1] >= 192 && b[1] <= 223 // RFC 5761, 4
+	if !isRTCP && c.n.lose != nil && c.n.lose(binary.BigEndian.Uint16(b[2:])) {
+		return len(b), nil
 	}
 	c.mu.Lock()
 	copies, delay := c.n.mistreat(c.i)
@@ -93,13 +100,15 @@ type world struct {
 	log    *memoryLog
 	client *network
 	router *vnet.Router
+	report func(rtcp.ReceptionReport) // what the server reports; may be nil
 	// interceptors are the client's, if it has any.
 	interceptors *interceptor.Registry
 	stop         func()
 }
 
-func newWorld(t *testing.T, mistreat func(i int) (int, time.Duration)) *world {
-	router, err := vnet.NewRouter(&vnet.RouterConfig{CIDR: "10.0.0.0/24", LoggerFactory: quiet{}})
+// newWorld makes one whose network delays all that passes, each way.
+func newWorld(t *testing.T, mistreat func(i int) (int, time.Duration), delay ...time.Duration) *world {
+	router, err := vnet.NewRouter(&vnet.RouterConfig{CIDR: "10.0.0.0/24", LoggerFactory: quiet{}, MinDelay: append(delay, 0)[0]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +124,7 @@ func newWorld(t *testing.T, mistreat func(i int) (int, time.Duration)) *world {
 	if err := router.Start(); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, log: &memoryLog{closed: make(chan audio.Reason, 1)}, client: &network{nets[1], mistreat}, router: router}
+	w := &world{t: t, log: &memoryLog{closed: make(chan audio.Reason, 1)}, client: &network{Net: nets[1], mistreat: mistreat}, router: router}
 	w.engine, err = Listen(Config{Listen: "10.0.0.1:8080", Net: nets[0], Sink: w.log})
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +146,7 @@ func (w *world) connectBy(trickle bool) *whipclient.Conn {
 	w.t.Helper()
 	c, err := whipclient.Connect(w.t.Context(), whipclient.Options{
 		Net: w.client, Sequence: 65500, Timestamp: 1<<32 - 9000, Trickle: trickle, Patch: w.patch,
-		Interceptors: w.interceptors,
+		Interceptors: w.interceptors, OnReport: w.report,
 	},
 		func(ctx context.Context, text string) (string, error) {
 			o, err := ParseOffer(text)
@@ -243,12 +252,8 @@ func checkLog(t *testing.T, ps []audio.Packet) {
 // With loss, what arrives keeps its exact place, and the account tells the rest.
 func TestLossKeepsPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(i int) (int, time.Duration) {
-			if i%10 == 5 || i/25 == 3 {
-				return 0, 0
-			}
-			return 1, 0
-		})
+		w := newWorld(t, func(int) (int, time.Duration) { return 1, 0 })
+		w.client.lose = func(seq uint16) bool { return seq%10 == 5 || seq/25 == 1 }
 		conn := w.connect()
 		if _, err := conn.Play(t.Context(), whipclient.ReadOgg(bytes.NewReader(speech.Opus("sas-0870")))); err != nil {
 			t.Fatal(err)

@@ -43,7 +43,10 @@ func TestParseOffer(t *testing.T) {
 		{"recvonly", head + strings.Replace(chromium, "sendonly", "recvonly", 1), ErrNotSending},
 		{"inactive for the session", head + "a=inactive\r\n" + chromium, ErrNotSending},
 		{"rejected", head + strings.Replace(chromium, "m=audio 9", "m=audio 0", 1), ErrNotSending},
-		{"no opus", head + strings.Replace(chromium, "opus/48000/2", "opus/16000", 1), ErrNoCodec},
+		{"G.711 alone", head + strings.Replace(chromium, "opus/48000/2", "opus/16000", 1), nil},
+		{"G.711 by its static number", head + "m=audio 9 UDP/TLS/RTP/SAVPF 8\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n", nil},
+		{"nothing that we decode", head + "m=audio 9 UDP/TLS/RTP/SAVPF 9 13 126\r\na=rtpmap:126 telephone-event/8000\r\n", ErrNoCodec},
+		{"RED of nothing", head + "m=audio 9 UDP/TLS/RTP/SAVPF 63\r\na=rtpmap:63 red/48000/2\r\n", ErrNoCodec},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o, err := ParseOffer(c.sdp)
@@ -57,17 +60,27 @@ func TestParseOffer(t *testing.T) {
 	}
 }
 
-// Both browsers are asked for the same, whatever they offered and whatever
-// payload type they gave it.
+// Browsers are asked for the same, whatever they offered and whatever payload
+// types they gave it; Opus stands first, RED only if that is preferred.
 func TestAnswerIsTunedForSpeech(t *testing.T) {
-	for pt, offer := range map[string]string{"111": chromium, "109": firefox} {
-		t.Run(pt, func(t *testing.T) {
-			e, err := Listen(Config{Listen: "127.0.0.1:0", Sink: &memoryLog{}})
+	for _, c := range []struct {
+		name, offer string
+		preferRED   bool
+		formats     string
+		opus        string
+	}{
+		{"Chromium", chromium, false, "111 63 0 8 13 110 126", "111"},
+		{"Chromium, RED preferred", chromium, true, "63 111 0 8 13 110 126", "111"},
+		{"Firefox", firefox, true, "109 0 8 101", "109"},
+		{"G.711 alone", "m=audio 9 UDP/TLS/RTP/SAVPF 9 8 0\r\nc=IN IP4 0.0.0.0\r\na=setup:actpass\r\na=mid:0\r\na=rtcp-mux\r\n", false, "0 8", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e, err := Listen(Config{Listen: "127.0.0.1:0", Sink: &memoryLog{}, PreferRED: c.preferRED})
 			if err != nil {
 				t.Fatal(err)
 			}
 			s := newSession(e)
-			o, err := ParseOffer(head + offer)
+			o, err := ParseOffer(head + c.offer)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,16 +89,26 @@ func TestAnswerIsTunedForSpeech(t *testing.T) {
 				t.Fatal(err)
 			}
 			answer := a.SDP
-			for _, want := range []string{
-				"a=rtpmap:" + pt + " opus/48000/2\r\na=fmtp:" + pt + " " + tunedFmtp + "\r\na=ptime:60\r\n",
+			wants := []string{
+				"m=audio 9 UDP/TLS/RTP/SAVPF " + c.formats + "\r\n", "a=ptime:60\r\n",
 				"a=recvonly\r\n", "a=setup:passive\r\n", "a=rtcp-mux\r\na=rtcp-mux-only\r\n", "a=mid:0\r\n",
-			} {
+			}
+			fmtps := 0
+			if c.opus != "" {
+				fmtps++
+				wants = append(wants, "a=rtpmap:"+c.opus+" opus/48000/2\r\na=fmtp:"+c.opus+" "+tunedFmtp+"\r\n")
+			}
+			if strings.Contains(c.formats, "63") {
+				fmtps++
+				wants = append(wants, "a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n")
+			}
+			for _, want := range wants {
 				if !strings.Contains(answer, want) {
 					t.Errorf("the answer lacks %q", want)
 				}
 			}
-			if n := strings.Count(answer, "a=fmtp:"); n != 1 {
-				t.Errorf("%d fmtp lines, want our own alone", n)
+			if n := strings.Count(answer, "a=fmtp:"); n != fmtps {
+				t.Errorf("%d fmtp lines, want our own %d alone", n, fmtps)
 			}
 			for line := range strings.Lines(answer) {
 				if v, ok := strings.CutPrefix(line, "a=candidate:"); ok && component(v) != 1 {

@@ -9,11 +9,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 
 	"verbatim/media/audio"
 	"verbatim/media/codec"
+	"verbatim/media/red"
 	"verbatim/media/reorder"
 )
 
@@ -36,31 +38,52 @@ type track struct {
 	s   *Session
 	log Log // nil until the first packet came out in order
 
-	reorder  *reorder.Buffer[payload]
-	timeline audio.Timeline
-	counts   Counts
+	reorder   *reorder.Buffer[payload]
+	timeline  audio.Timeline
+	reception reception
+	counts    Counts
 
-	out []audio.Packet // emitted and not yet appended
-	err error          // of the log
+	ssrc     uint32            // of the stream that is read
+	send     func(rtcp.Packet) // to the client
+	rtt      time.Duration     // as of the last report
+	reportAt time.Time         // when the next receiver report is due
+
+	asked  []uint16
+	blocks []red.Block
+	out    []audio.Packet // emitted and not yet appended
+	err    error          // of the log
 }
 
 // payload is what the reorder buffer holds of an RTP packet.
 type payload struct {
 	timestamp uint32
-	format    audio.Format // FormatNone: not audio that we know
-	rate      int
+	rate      int   // clock rate of the timestamp
+	samples   int64 // ticks (48 kHz); 0: no audio
+	format    audio.Format
+	origin    audio.Origin
+	unusable  bool // audio that cannot be decoded
 	bytes     []byte
 }
 
-// Counts are the packets of a track that did not become audio.
+// Counts are the packets of a track that did not become audio, and those that
+// were asked for again.
 type Counts struct {
-	Duplicate, Late, Stray, Malformed, Dropped, Strange uint64
+	Asked     uint64 // sequence numbers in the NACKs sent
+	Duplicate uint64 // came again
+	Replayed  uint64 // came again, and SRTP refused them before they got here
+	Late      uint64 // came after their place had been given up
+	Stray     uint64 // far from all others in number
+	Malformed uint64
+	Unknown   uint64 // of a payload type that was not agreed on
+	Dropped   uint64 // came faster than they were read
+	Strange   uint64 // timestamps that made no sense
 }
 
 func newTrack(s *Session) *track {
 	return &track{
-		s:       s,
-		reorder: reorder.New[payload](reorder.Config{Start: startHold, Wait: s.engine.cfg.Wait}),
+		s: s, send: s.send,
+		reorder: reorder.New[payload](reorder.Config{Start: startHold, Wait: minWait}),
+		blocks:  make([]red.Block, 0, red.MaxBlocks+1),
 	}
 }
 
@@ -79,12 +102,13 @@ func (t *track) run(ctx context.Context) error {
 		if changed {
 			deadline = time.Unix(1, 0)
 			t.restart(ctx)
+			t.ssrc = uint32(remote.SSRC())
 		}
 		want, waiting := t.reorder.Deadline()
 		if ended {
 			now := time.Now()
 			if limit.IsZero() {
-				quiet, limit = now.Add(lastWords), now.Add(lastWords+2*t.s.engine.cfg.Wait)
+				quiet, limit = now.Add(lastWords), now.Add(lastWords+maxWait)
 			}
 			if !waiting {
 				want = quiet
@@ -105,7 +129,8 @@ func (t *track) run(ctx context.Context) error {
 		now := time.Now()
 		switch {
 		case err == nil, errors.Is(err, webrtc.ErrCodecNotFound):
-			t.receive(ctx, now, buf[:n], &pkt, remote)
+			t.receive(ctx, now, buf[:n], &pkt)
+			t.report(now)
 			if ended {
 				quiet = now.Add(lastWords)
 			}
@@ -160,19 +185,74 @@ func (t *track) restart(ctx context.Context) {
 	t.flush(ctx)
 	t.reorder.Restart()
 	t.timeline.Break()
+	t.reception = reception{}
 }
 
 // receive takes in one RTP packet as it arrived.
-func (t *track) receive(ctx context.Context, now time.Time, b []byte, pkt *rtp.Packet, r *webrtc.TrackRemote) {
+func (t *track) receive(ctx context.Context, now time.Time, b []byte, pkt *rtp.Packet) {
 	if err := pkt.Unmarshal(b); err != nil {
 		t.counts.Malformed++
 		return
 	}
-	v := payload{timestamp: pkt.Timestamp, rate: audio.TickRate}
-	if c := r.Codec(); uint8(c.PayloadType) == pkt.PayloadType && c.MimeType == webrtc.MimeTypeOpus {
-		v.format, v.bytes = audio.FormatOpus, pkt.Payload
+	e := t.s.payloads[pkt.PayloadType]
+	switch {
+	case e == nil:
+		t.counts.Unknown++
+		t.push(ctx, now, pkt.SequenceNumber, payload{timestamp: pkt.Timestamp, rate: audio.TickRate})
+	case e.red && len(pkt.Payload) > 0:
+		t.receiveRED(ctx, now, pkt)
+	default:
+		t.push(ctx, now, pkt.SequenceNumber, t.payload(e, pkt.Timestamp, pkt.Payload))
 	}
-	t.push(ctx, now, pkt.SequenceNumber, v)
+}
+
+// payload reads what an encoding's bytes say of themselves.
+func (t *track) payload(e *encoding, timestamp uint32, b []byte) payload {
+	v := payload{timestamp: timestamp, rate: e.rate}
+	if e.format == audio.FormatNone || len(b) == 0 {
+		return v
+	}
+	ticks, err := codec.Duration(e.format, b)
+	if err != nil {
+		t.counts.Malformed++
+		v.unusable = true
+		return v
+	}
+	v.format, v.samples, v.bytes = e.format, ticks, b
+	return v
+}
+
+// receiveRED takes in a packet that carries those before it once more. Its
+// redundant blocks stand for the packets sent right before it (RFC 7587 and
+// what browsers do); one whose timestamp contradicts that is left alone.
+func (t *track) receiveRED(ctx context.Context, now time.Time, pkt *rtp.Packet) {
+	blocks, err := red.Split(t.blocks, pkt.Payload)
+	last := len(blocks) - 1
+	var e *encoding // of the packet's own audio
+	if err == nil {
+		e = t.s.payloads[blocks[last].PayloadType]
+	}
+	if e == nil || e.red {
+		t.counts.Malformed++
+		t.push(ctx, now, pkt.SequenceNumber, payload{timestamp: pkt.Timestamp, rate: audio.TickRate, unusable: true})
+		return
+	}
+	t.push(ctx, now, pkt.SequenceNumber, t.payload(e, pkt.Timestamp, blocks[last].Data))
+	seq, next := pkt.SequenceNumber, pkt.Timestamp
+	for _, b := range slices.Backward(blocks[:last]) {
+		seq--
+		if t.s.payloads[b.PayloadType] != e || !t.reorder.Lacks(seq) {
+			next = pkt.Timestamp - b.Offset
+			continue
+		}
+		v := t.payload(e, pkt.Timestamp-b.Offset, b.Data)
+		if v.samples == 0 || int64(int32(next-v.timestamp)) < v.samples*int64(e.rate)/audio.TickRate {
+			return
+		}
+		next = v.timestamp
+		v.origin, v.bytes = audio.RED, slices.Clone(v.bytes)
+		t.reorder.Fill(now, seq, v)
+	}
 }
 
 // push takes in one packet; v.bytes is only valid until push and the drain that
@@ -181,8 +261,10 @@ func (t *track) push(ctx context.Context, now time.Time, seq uint16, v payload) 
 	if !t.reorder.Passes(seq) {
 		v.bytes = slices.Clone(v.bytes)
 	}
-	switch t.reorder.Push(now, seq, v) {
+	verdict, missed := t.reorder.Push(now, seq, v)
+	switch verdict {
 	case reorder.Accepted:
+		t.reception.take(now, seq, v.timestamp, v.rate, t.sentAgain(missed))
 	case reorder.Duplicate:
 		t.counts.Duplicate++
 	case reorder.Late:
@@ -192,7 +274,46 @@ func (t *track) push(ctx context.Context, now time.Time, seq uint16, v payload) 
 	case reorder.Jumped:
 		t.restart(ctx)
 		t.reorder.Push(now, seq, v)
+		t.reception.take(now, seq, v.timestamp, v.rate, false)
 	}
+}
+
+// sentAgain tells a packet that came because it was asked for from one that was
+// overtaken on its way: the same packet, but not sooner than a round trip after
+// its absence was noticed (a quarter is for a round trip that has just become
+// shorter).
+func (t *track) sentAgain(missed time.Duration) bool {
+	if t.rtt == 0 { // not measured
+		return missed >= 5*time.Millisecond
+	}
+	return missed >= 3*t.rtt/4
+}
+
+// report says once a second how well the client is received, and takes stock of
+// the path.
+func (t *track) report(now time.Time) {
+	if now.Before(t.reportAt) || !t.reception.started {
+		return
+	}
+	t.reportAt = now.Add(time.Second)
+	t.rtt = t.s.roundTrip()
+	t.reorder.SetWait(waitFor(t.rtt, time.Duration(t.reception.jitter)))
+	block := t.reception.report(t.ssrc)
+	t.s.reports.name(now, &block)
+	t.send(&rtcp.ReceiverReport{SSRC: t.s.ssrc, Reports: []rtcp.ReceptionReport{block}})
+}
+
+// ask asks for what is missing (RFC 4585, 6.2.1). Browsers answer although they
+// do not negotiate it for audio; whoever does not loses nothing by it.
+func (t *track) ask(now time.Time) {
+	t.asked = t.reorder.Ask(now, t.asked[:0])
+	if len(t.asked) == 0 {
+		return
+	}
+	t.counts.Asked += uint64(len(t.asked))
+	t.send(&rtcp.TransportLayerNack{
+		SenderSSRC: t.s.ssrc, MediaSSRC: t.ssrc, Nacks: rtcp.NackPairsFromSequenceNumbers(t.asked),
+	})
 }
 
 // drain passes on what is in order by now.
@@ -204,10 +325,10 @@ func (t *track) drain(ctx context.Context, now time.Time) {
 		}
 		t.place(p)
 	}
+	t.ask(now)
 	t.append(ctx)
 	if t.timeline.Ahead(now) > maxAhead {
-		t.s.engine.log.Warn("a session is closed: it sends audio faster than time passes")
-		t.s.end(audio.ReasonServer)
+		t.s.refuse("it sends audio faster than time passes")
 	}
 }
 
@@ -225,20 +346,18 @@ func (t *track) flush(ctx context.Context) {
 
 // place puts a packet on the timeline.
 func (t *track) place(p reorder.Packet[payload]) {
-	c := audio.Coding{
-		Ext: p.Ext, Timestamp: p.Value.timestamp, Rate: p.Value.rate,
-		Format: p.Value.format, Arrived: p.Arrived, Payload: p.Value.bytes,
+	v := &p.Value
+	if v.unusable {
+		t.timeline.Unusable(p.Ext)
+		return
 	}
-	if p.Value.format == audio.FormatOpus && len(p.Value.bytes) > 0 {
-		n, err := codec.OpusTicks(p.Value.bytes)
-		if err != nil {
-			t.counts.Malformed++
-			t.timeline.Unusable(p.Ext)
-			return
-		}
-		c.Samples = n
+	if v.origin == audio.Wire && t.sentAgain(p.Missed) {
+		v.origin = audio.Retransmission
 	}
-	t.timeline.Push(c, t.emit)
+	t.timeline.Push(audio.Coding{
+		Ext: p.Ext, Timestamp: v.timestamp, Rate: v.rate, Samples: v.samples,
+		Format: v.format, Origin: v.origin, Arrived: p.Arrived, Payload: v.bytes,
+	}, t.emit)
 }
 
 func (t *track) emit(p audio.Packet) { t.out = append(t.out, p) }
@@ -269,9 +388,10 @@ func (t *track) finish(ctx context.Context) error {
 		return t.err
 	}
 	t.counts.Dropped = t.s.dropped.Load()
+	t.counts.Replayed = t.s.replayed.Load()
 	t.counts.Strange = t.timeline.Strange()
 	if t.counts != (Counts{}) {
-		t.s.engine.log.Info("packets that did not become audio", "counts", t.counts)
+		t.s.engine.log.Info("packets that did not become audio, or were asked for again", "counts", t.counts)
 	}
 	t.timeline.End(time.Now(), t.s.endReason(), t.emit)
 	t.append(ctx)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
 	"pgregory.net/rapid"
 
 	"verbatim/media/audio"
@@ -63,17 +65,13 @@ func wire(r *rand.Rand, ps []sent, loss float64, maxDelay time.Duration) (as []a
 
 // takeIn drives a track as its goroutine does, by packets and by deadlines.
 func takeIn(tb interface{ Fatalf(string, ...any) }, as []arrival) []audio.Packet {
-	log := &memoryLog{}
-	s := &Session{
-		engine: &Engine{cfg: Config{Sink: log, Wait: 400 * time.Millisecond}, log: slog.New(slog.DiscardHandler)},
-		reason: audio.ReasonLeft,
-	}
-	t, ctx := newTrack(s), s.engine.ctx
+	t, log := unconnected()
+	ctx := t.s.engine.ctx
 	for _, a := range as {
 		for d, ok := t.reorder.Deadline(); ok && !d.After(a.at); d, ok = t.reorder.Deadline() {
 			t.drain(ctx, d)
 		}
-		t.push(ctx, a.at, a.p.seq, payload{timestamp: a.p.ts, rate: audio.TickRate, format: audio.FormatOpus, bytes: a.p.bytes})
+		t.push(ctx, a.at, a.p.seq, t.payload(&encodings[0], a.p.ts, a.p.bytes))
 		t.drain(ctx, a.at)
 	}
 	t.flush(ctx)
@@ -151,17 +149,54 @@ func TestSchedulesWithoutLoss(t *testing.T) {
 	})
 }
 
-func BenchmarkTakeIn(b *testing.B) {
-	ps := sender(rand.New(rand.NewPCG(1, 1)), 1)
-	s := &Session{engine: &Engine{cfg: Config{Sink: discard{}}}}
+// hotPath is what happens with each packet of a stream that comes in order, from
+// the RTP packet to the log; redundant is RFC 2198 with one block.
+func hotPath(tb testing.TB, red bool) func() {
+	s := &Session{engine: &Engine{cfg: Config{Sink: discard{}}, log: slog.New(slog.DiscardHandler)}}
+	for i := range encodings {
+		s.payloads[encodings[i].number] = &encodings[i]
+	}
 	t := newTrack(s)
-	now := time.Now()
-	p := ps[0]
-	b.ReportAllocs()
-	for b.Loop() {
-		t.push(b.Context(), now, p.seq, payload{timestamp: p.ts, rate: audio.TickRate, format: audio.FormatOpus, bytes: p.bytes})
-		t.drain(b.Context(), now)
-		p.seq, p.ts = p.seq+1, p.ts+uint32(p.ticks)
-		now = now.Add(60 * time.Millisecond)
+	t.send, t.reportAt = func(rtcp.Packet) {}, time.Now().Add(10000*time.Hour)
+	opus := append([]byte{11 << 3}, make([]byte, 179)...)
+	pt, payload := uint8(opusType), opus
+	if red {
+		pt, payload = redType, append([]byte{0x80 | opusType, 2880 >> 6, 0, 180, opusType}, append(opus, opus...)...)
+	}
+	b := rtpPacket(tb, pt, 0, 0, payload)
+	now, seq, ts := time.Now(), uint16(0), uint32(0)
+	var pkt rtp.Packet
+	return func() {
+		binary.BigEndian.PutUint16(b[2:], seq)
+		binary.BigEndian.PutUint32(b[4:], ts)
+		t.receive(tb.Context(), now, b, &pkt)
+		t.report(now)
+		t.drain(tb.Context(), now)
+		seq, ts, now = seq+1, ts+2880, now.Add(60*time.Millisecond)
+	}
+}
+
+// The hot path allocates nothing once a stream is under way.
+func TestHotPathAllocatesNothing(t *testing.T) {
+	for name, red := range map[string]bool{"opus": false, "red": true} {
+		step := hotPath(t, red)
+		for range 20 {
+			step()
+		}
+		if n := testing.AllocsPerRun(1000, step); n != 0 {
+			t.Errorf("%s: %v allocations a packet", name, n)
+		}
+	}
+}
+
+func BenchmarkTakeIn(b *testing.B) {
+	for name, red := range map[string]bool{"opus": false, "red": true} {
+		b.Run(name, func(b *testing.B) {
+			step := hotPath(b, red)
+			b.ReportAllocs()
+			for b.Loop() {
+				step()
+			}
+		})
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,12 +36,42 @@ type track struct {
 	// uncertain is set when it is not known whether the last commit was stored.
 	uncertain bool
 	finished  meeting.State // of the meeting, once the track is done
+
+	mu    sync.Mutex // guards clock
+	clock audio.Clock
 }
 
-// ms is the place of a sample (16 kHz) of the track on the meeting's clock.
+// ms is the place of a sample (16 kHz) of the track on the meeting's clock. It
+// knows the drift of the sender's clock from the packets that were read.
 func (t *track) ms(sample int64) int64 {
-	return t.row.StartedAt.Sub(t.began).Milliseconds() + sample*1000/audio.FrameRate
+	t.mu.Lock()
+	at, ok := t.clock.At(sample * audio.TicksPerSample)
+	t.mu.Unlock()
+	if !ok {
+		at = t.row.StartedAt.Add(time.Duration(sample) * time.Second / audio.FrameRate)
+	}
+	return at.Sub(t.began).Milliseconds()
 }
+
+// Read implements transcribe.Log: it reads the track's log, and sets the clock
+// by what passes.
+func (t *track) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, error] {
+	return func(yield func(audio.Packet, error) bool) {
+		for p, err := range t.log.Read(ctx, from) {
+			if err == nil {
+				t.mu.Lock()
+				t.clock.Add(p)
+				t.mu.Unlock()
+			}
+			if !yield(p, err) {
+				return
+			}
+		}
+	}
+}
+
+// SeqAt implements transcribe.Log.
+func (t *track) SeqAt(tick int64) uint64 { return t.log.SeqAt(tick) }
 
 func (t *track) segment(u transcribe.Utterance, n int64) transcript.Segment {
 	s := transcript.Segment{
@@ -64,8 +96,9 @@ func (t *track) Interim(u transcribe.Utterance) {
 // Commit implements transcribe.Sink.
 func (t *track) Commit(ctx context.Context, through int64, finals []transcribe.Utterance) error {
 	_, _, account, _ := t.log.State()
-	c := store.Commit{
-		Track: t.row.ID, Through: min(through*audio.TicksPerSample, account.Total()), Account: account,
+	c := store.Commit{Track: t.row.ID, Through: through * audio.TicksPerSample, Account: account}
+	if total := account.Total(); through >= total/audio.TicksPerSample {
+		c.Through = total // a track need not end with a whole sample
 	}
 	return t.commit(ctx, c, finals)
 }
@@ -170,7 +203,7 @@ func (t *track) transcribe() error {
 		}
 		return t.skip(t.row.Through, "no recognizer")
 	}
-	return t.p.cfg.Supervisor.Run(t.ctx, t.row.ID, t.log, t.row.Through/audio.TicksPerSample, t)
+	return t.p.cfg.Supervisor.Run(t.ctx, t.row.ID, t, t.row.Through/audio.TicksPerSample, t)
 }
 
 // waitEnd reads the log to its end.

@@ -23,15 +23,18 @@ check_run() {
 	need libpocketsphinx-dev pkg-config --exists pocketsphinx
 	need pocketsphinx have pocketsphinx_continuous
 	need pocketsphinx-en-us test -e /usr/share/pocketsphinx/model/en-us/en-us/mdef
+	[ -z "${LIBOPUS-}" ] || need libopus-dev pkg-config --exists opus
 }
 
 check_test() {
 	check_run
 	need chromium test -x "${CHROMIUM:-/usr/bin/chromium}"
 	need firefox-esr test -x "${FIREFOX:-/usr/bin/firefox-esr}"
+	need libopus-dev pkg-config --exists opus
 	need flite have flite
 	need opus-tools have opusenc
 	need sox have sox
+	need iproute2 have ip
 	need python3 have python3
 	need nodejs have node
 	need npm have npm

@@ -31,6 +31,7 @@ type serveCmd struct {
 	MediaListen string        `help:"UDP address for all media. Without a host: that port on every interface (${default})." default:":8080" placeholder:"[HOST]:PORT"`
 	Data        string        `help:"Folder for everything that is kept." default:"./data" type:"path"`
 	Recognizer  string        `help:"What turns speech into text: pocketsphinx:, command:PROGRAM ARG…, or none: (${default})." default:"pocketsphinx:" placeholder:"URL"`
+	RED         bool          `name:"red" help:"Ask clients that can for redundant audio (RFC 2198): twice the bandwidth, and lost packets need not be sent again."`
 	Linger      time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
 	Drain       time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
 	Fsync       time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
@@ -100,7 +101,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err := s.pipeline.Recover(ctx); err != nil {
 		return err
 	}
-	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, Sink: s, Logger: log}); err != nil {
+	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, PreferRED: c.RED, Sink: s, Logger: log}); err != nil {
 		return fmt.Errorf("%w (is another server running? --media-listen changes the port)", err)
 	}
 	wg.Go(func() { s.registry.Run(background) })

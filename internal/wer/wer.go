@@ -23,3 +23,22 @@ func Rate(ref, hyp []string) (errors int) {
 	}
 	return row[len(hyp)]
 }
+
+// Differ is how many words of ref are missing in hyp, and how many of hyp are not
+// in ref, when as many as possible are kept in order (the longest common
+// subsequence). A word that was replaced counts on both sides.
+func Differ(ref, hyp []string) (missing, added int) {
+	row := make([]int, len(hyp)+1) // common to the words of ref so far and every beginning of hyp
+	for _, r := range ref {
+		before := 0 // the previous row, one to the left
+		for j, h := range hyp {
+			common := max(row[j], row[j+1])
+			if r == h {
+				common = before + 1
+			}
+			before = row[j+1]
+			row[j+1] = common
+		}
+	}
+	return len(ref) - row[len(hyp)], len(hyp) - row[len(hyp)]
+}

@@ -32,3 +32,25 @@ func TestRate(t *testing.T) {
 		})
 	}
 }
+
+func TestDiffer(t *testing.T) {
+	for _, c := range []struct {
+		name, ref, hyp string
+		missing, added int
+	}{
+		{"both empty", "", "", 0, 0},
+		{"the same", "he was not", "he was not", 0, 0},
+		{"nothing heard", "he was not", "", 3, 0},
+		{"nothing said", "", "he was", 0, 2},
+		{"one replaced", "he was not", "he is not", 1, 1},
+		{"one left out", "he was not", "he not", 1, 0},
+		{"one put in", "he was not", "he was was not", 0, 1},
+		{"moved", "a b c d", "b c d a", 1, 1},
+		{"repeated", "a b a b a", "a b a", 2, 0},
+	} {
+		missing, added := Differ(strings.Fields(c.ref), strings.Fields(c.hyp))
+		if missing != c.missing || added != c.added {
+			t.Errorf("%s: %d missing and %d added, want %d and %d", c.name, missing, added, c.missing, c.added)
+		}
+	}
+}

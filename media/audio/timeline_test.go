@@ -179,38 +179,40 @@ func TestEveryPacketInItsPlace(t *testing.T) {
 
 // Whatever the numbers are, the invariants hold and no time is made up: beyond
 // the audio itself the track is never longer than the wall clock and its leeway.
-func TestNoSequenceMakesHours(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var tl Timeline
-		var got []Packet
-		emit := func(p Packet) { got = append(got, p) }
-		at, ext, coded := t0, int64(1<<16), int64(0)
-		n := rapid.IntRange(1, 100).Draw(t, "n")
-		for range n {
-			ext += rapid.Int64Range(1, 2000).Draw(t, "seq")
-			at = at.Add(time.Duration(rapid.Int64Range(0, int64(30*time.Second)).Draw(t, "after")))
-			switch rapid.IntRange(0, 9).Draw(t, "what") {
-			case 0:
-				tl.Break()
-			case 1:
-				tl.Unusable(ext)
-			default:
-				samples := rapid.SampledFrom([]int64{0, 120, 960, 5760}).Draw(t, "samples")
-				tl.Push(Coding{
-					Ext: ext, Timestamp: rapid.Uint32().Draw(t, "ts"), Arrived: at, Samples: samples,
-					Rate: rapid.SampledFrom([]int{8000, 16000, 48000}).Draw(t, "rate"),
-				}, emit)
-				coded += samples
-			}
+func TestNoSequenceMakesHours(t *testing.T) { rapid.Check(t, anySequence) }
+
+func FuzzTimeline(f *testing.F) { f.Fuzz(rapid.MakeFuzz(anySequence)) }
+
+func anySequence(t *rapid.T) {
+	var tl Timeline
+	var got []Packet
+	emit := func(p Packet) { got = append(got, p) }
+	at, ext, coded := t0, int64(1<<16), int64(0)
+	n := rapid.IntRange(1, 100).Draw(t, "n")
+	for range n {
+		ext += rapid.Int64Range(1, 2000).Draw(t, "seq")
+		at = at.Add(time.Duration(rapid.Int64Range(0, int64(30*time.Second)).Draw(t, "after")))
+		switch rapid.IntRange(0, 9).Draw(t, "what") {
+		case 0:
+			tl.Break()
+		case 1:
+			tl.Unusable(ext)
+		default:
+			samples := rapid.SampledFrom([]int64{0, 120, 960, 5760}).Draw(t, "samples")
+			tl.Push(Coding{
+				Ext: ext, Timestamp: rapid.Uint32().Draw(t, "ts"), Arrived: at, Samples: samples,
+				Rate: rapid.SampledFrom([]int{8000, 16000, 48000}).Draw(t, "rate"),
+			}, emit)
+			coded += samples
 		}
-		tl.End(at, ReasonServer, emit)
-		checkInvariants(t, got)
-		wall := at.Sub(t0)
-		slack := ticks(2*wall/maxDrift) + int64(n) // clocks drift, conversions round
-		if total := tl.Account().Total(); total > coded+ticks(wall)+leeway+slack {
-			t.Fatalf("%v of track in %v of time with %v of audio", duration(total), wall, duration(coded))
-		}
-	})
+	}
+	tl.End(at, ReasonServer, emit)
+	checkInvariants(t, got)
+	wall := at.Sub(t0)
+	slack := ticks(2*wall/maxDrift) + int64(n) // clocks drift, conversions round
+	if total := tl.Account().Total(); total > coded+ticks(wall)+leeway+slack {
+		t.Fatalf("%v of track in %v of time with %v of audio", duration(total), wall, duration(coded))
+	}
 }
 
 func TestEightHoursOfDrift(t *testing.T) {

@@ -1,12 +1,8 @@
-// Package codec turns coded audio into PCM: 16 kHz mono s16. It has no
-// goroutine and no clock; a Decoder belongs to one goroutine.
 package codec
 
 import (
 	"errors"
 	"fmt"
-
-	"github.com/pion/opus"
 
 	"verbatim/media/audio"
 )
@@ -15,8 +11,8 @@ import (
 // 3.2.5, R5).
 const maxOpusTicks = 120 * audio.TickRate / 1000
 
-// MaxSamples is the most samples (16 kHz) that one packet decodes to.
-const MaxSamples = maxOpusTicks / audio.TicksPerSample
+// maxOpusFrames is the most frames of an Opus packet: 48 of 2.5 ms.
+const maxOpusFrames = 48
 
 var errOpus = errors.New("malformed opus packet")
 
@@ -60,56 +56,60 @@ func OpusTicks(p []byte) (int64, error) {
 	return n, nil
 }
 
-// Decoder decodes the packets of one track one after the other. Make it with
-// NewDecoder.
-type Decoder struct {
-	opus   opus.Decoder
-	failed uint64
-}
-
-// NewDecoder makes a decoder in its initial state.
-func NewDecoder() *Decoder {
-	d := &Decoder{}
-	d.Reset()
-	return d
-}
-
-// Reset returns to the initial state.
-func (d *Decoder) Reset() {
-	if err := d.opus.Init(audio.FrameRate, 1); err != nil {
-		panic(err) // both values are constants that it supports
-	}
-}
-
-// Failed counts payloads that could not be decoded and became silence.
-func (d *Decoder) Failed() uint64 { return d.failed }
-
-// Decode decodes a payload that lasts len(pcm) samples by its own account into
-// pcm (at most MaxSamples). Exactly len(pcm) samples are written: where the
-// payload cannot be decoded, or decodes to less, the rest is zeros.
-func (d *Decoder) Decode(f audio.Format, payload []byte, pcm []int16) {
-	n := 0
-	if f == audio.FormatOpus && len(payload) > 0 && len(pcm) <= MaxSamples {
-		n = d.decodeOpus(payload, pcm)
-	}
-	if n < len(pcm) {
-		d.failed++
-		clear(pcm[n:])
-	}
-}
-
-// decodeOpus recovers at the edge to the codec: what it reads comes from
-// strangers. A decoder that panicked is begun anew.
-func (d *Decoder) decodeOpus(payload []byte, pcm []int16) (n int) {
-	defer func() {
-		if recover() != nil {
-			d.Reset()
-			n = 0
-		}
-	}()
-	n, err := d.opus.DecodeToInt16(payload, pcm)
-	if err != nil {
+// opusFrames cuts a packet into its frames and returns how many there are, 0 if
+// it is malformed (RFC 6716, 3.2).
+func opusFrames(p []byte, frames *[maxOpusFrames][]byte) int {
+	if _, err := OpusTicks(p); err != nil {
 		return 0
 	}
-	return min(n, len(pcm))
+	count, rest, vbr := 1, p[1:], false
+	switch p[0] & 3 {
+	case 1:
+		count = 2
+	case 2:
+		count, vbr = 2, true
+	case 3:
+		count, vbr = int(p[1]&0x3f), p[1]&0x80 != 0
+		rest = p[2:]
+		for padded := p[1]&0x40 != 0; padded; {
+			if len(rest) == 0 {
+				return 0
+			}
+			padding := int(rest[0])
+			if padded = padding == 255; padded {
+				padding = 254
+			}
+			if rest = rest[1:]; padding > len(rest) {
+				return 0
+			}
+			rest = rest[:len(rest)-padding]
+		}
+	}
+	var sizes [maxOpusFrames]int
+	last := len(rest)
+	for i := range count - 1 {
+		switch {
+		case !vbr:
+			sizes[i] = len(rest) / count
+		case len(rest) > 0 && rest[0] < 252:
+			sizes[i], rest = int(rest[0]), rest[1:]
+			last--
+		case len(rest) > 1:
+			sizes[i], rest = int(rest[0])+4*int(rest[1]), rest[2:]
+			last -= 2
+		default:
+			return 0
+		}
+		last -= sizes[i]
+	}
+	if sizes[count-1] = last; last < 0 || !vbr && last != len(rest)/count {
+		return 0
+	}
+	for i, n := range sizes[:count] {
+		if n > 1275 {
+			return 0
+		}
+		frames[i], rest = rest[:n], rest[n:]
+	}
+	return count
 }

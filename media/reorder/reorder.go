@@ -8,6 +8,11 @@
 // nothing is missing, except for the very first packets of a stream: they are
 // held for Config.Start, since a first packet that was overtaken on the way
 // cannot be told from one that never was.
+//
+// What is missing is asked for (RFC 4585, 6.2.1, generic NACK): Ask lists it at
+// once when a hole is noticed, and again every Repeat until it is filled or
+// given up. A packet that came in another way, as redundancy (RFC 2198) does, is
+// put into its hole by Fill.
 package reorder
 
 import (
@@ -20,11 +25,23 @@ import (
 // of the SRTP replay window, behind which nothing arrives anyway.
 const Window = 1024
 
+const (
+	// Repeat is how long after one Ask the next one lists again what is still
+	// missing. libwebrtc sends a packet again at most once in its round trip and
+	// ignores what is asked between; asking often hits that moment.
+	Repeat = 25 * time.Millisecond
+	// minAsk is the least time between two lists, however holes appear.
+	minAsk = 5 * time.Millisecond
+	// MaxAsk is the most numbers that one Ask lists, the oldest first. Each may
+	// need a pair of its own in the NACK, which holds 253.
+	MaxAsk = 250
+)
+
 // Config of a Buffer.
 type Config struct {
 	// Start is how long the first packets of a stream are held.
 	Start time.Duration
-	// Wait is how long a hole may stay open.
+	// Wait is how long a hole may stay open, until SetWait says otherwise.
 	Wait time.Duration
 }
 
@@ -47,6 +64,9 @@ type Packet[T any] struct {
 	Ext int64
 	// Arrived is the time at which the packet was pushed.
 	Arrived time.Time
+	// Missed is how long before that its place had been known to be missing, 0
+	// for a packet that nothing had overtaken.
+	Missed time.Duration
 	// Value is the caller's.
 	Value T
 }
@@ -54,6 +74,7 @@ type Packet[T any] struct {
 type slot[T any] struct {
 	held    bool
 	arrived time.Time // of the packet when held, else when its absence was noticed
+	missed  time.Duration
 	value   T
 }
 
@@ -73,6 +94,10 @@ type Buffer[T any] struct {
 	span  int
 	next  int64 // extended sequence number that goes out next
 
+	missing int       // places of the span that are
+	asked   time.Time // by the last Ask
+	askAt   time.Time // when something is to be asked for, if missing > 0
+
 	// seen remembers which of the last Window places before next were filled:
 	// it tells a duplicate from a packet that came too late.
 	seen [Window / 64]uint64
@@ -90,42 +115,86 @@ func (b *Buffer[T]) Passes(seq uint16) bool {
 	return b.started && b.startBy.IsZero() && b.span == 0 && seq == uint16(b.next)
 }
 
-// Push takes a packet as it arrived.
-func (b *Buffer[T]) Push(now time.Time, seq uint16, v T) Verdict {
+// SetWait changes how long holes may stay open, those that there are included.
+func (b *Buffer[T]) SetWait(d time.Duration) { b.cfg.Wait = d }
+
+// Push takes a packet as it arrived. missed is as in Packet, of Accepted ones.
+func (b *Buffer[T]) Push(now time.Time, seq uint16, v T) (verdict Verdict, missed time.Duration) {
 	if !b.started {
 		b.started = true
 		b.startBy = now.Add(b.cfg.Start)
 		// High enough for what was sent before it to have a number as well.
 		b.next = 1<<16 | int64(seq)
 	}
-	newest := b.next + int64(b.span) - 1
-	ext := newest + int64(int16(seq-uint16(newest)))
+	ext, newest := b.extended(seq)
 	starting := !b.startBy.IsZero()
 	switch {
 	case starting && newest-ext >= Window, !starting && ext < b.next-Window, ext >= b.next+Window:
 		if b.hasStray && seq == b.stray+1 {
-			return Jumped
+			return Jumped, 0
 		}
 		b.hasStray, b.stray = true, seq
-		return Stray
+		return Stray, 0
 	case starting && ext < b.next:
 		b.hasStray = false
 		b.prepend(now, int(b.next-ext))
 	case ext < b.next:
 		b.hasStray = false
 		if b.wasSeen(ext) {
-			return Duplicate
+			return Duplicate, 0
 		}
-		return Late
+		return Late, 0
 	}
 	b.hasStray = false
 	i := int(ext - b.next)
 	if i < b.span && b.at(i).held {
-		return Duplicate
+		return Duplicate, 0
 	}
 	b.extend(now, i+1)
-	*b.at(i) = slot[T]{held: true, arrived: now, value: v}
-	return Accepted
+	return Accepted, b.fill(now, i, v)
+}
+
+// Lacks reports whether Fill would keep a packet with that sequence number.
+func (b *Buffer[T]) Lacks(seq uint16) bool {
+	if !b.started {
+		return false
+	}
+	ext, newest := b.extended(seq)
+	if i := int(ext - b.next); i >= 0 {
+		return i < b.span && !b.at(i).held
+	}
+	return !b.startBy.IsZero() && newest-ext < Window
+}
+
+// Fill puts a packet that came inside of another one into its place, if it Lacks
+// it; call it after the Push of the one that it came in. It reports whether the
+// value was kept.
+func (b *Buffer[T]) Fill(now time.Time, seq uint16, v T) bool {
+	if !b.Lacks(seq) {
+		return false
+	}
+	ext, _ := b.extended(seq)
+	if ext < b.next {
+		b.prepend(now, int(b.next-ext))
+	}
+	b.fill(now, int(ext-b.next), v)
+	return true
+}
+
+// Ask appends to dst the sequence numbers that are to be asked for now, the
+// oldest first; none when it is not yet time.
+func (b *Buffer[T]) Ask(now time.Time, dst []uint16) []uint16 {
+	if b.missing == 0 || now.Before(b.askAt) {
+		return dst
+	}
+	b.asked, b.askAt = now, now.Add(Repeat)
+	for i, n := 0, 0; i < b.span && n < min(b.missing, MaxAsk); i++ {
+		if !b.at(i).held {
+			dst = append(dst, uint16(b.next+int64(i)))
+			n++
+		}
+	}
+	return dst
 }
 
 // Pop gives the next packet in order. Holes whose deadline has passed are
@@ -140,7 +209,7 @@ func (b *Buffer[T]) Pop(now time.Time) (Packet[T], bool) {
 	for b.span > 0 {
 		s := b.at(0)
 		if s.held {
-			p := Packet[T]{Ext: b.next, Arrived: s.arrived, Value: s.value}
+			p := Packet[T]{Ext: b.next, Arrived: s.arrived, Missed: s.missed, Value: s.value}
 			b.advance(true)
 			return p, true
 		}
@@ -157,7 +226,7 @@ func (b *Buffer[T]) Flush() (Packet[T], bool) {
 	b.startBy = time.Time{}
 	for b.span > 0 {
 		s := b.at(0)
-		p := Packet[T]{Ext: b.next, Arrived: s.arrived, Value: s.value}
+		p := Packet[T]{Ext: b.next, Arrived: s.arrived, Missed: s.missed, Value: s.value}
 		held := s.held
 		b.advance(held)
 		if held {
@@ -167,16 +236,20 @@ func (b *Buffer[T]) Flush() (Packet[T], bool) {
 	return Packet[T]{}, false
 }
 
-// Deadline is when Pop will have something at the latest; false if it waits for
-// nothing but the next packet.
+// Deadline is when Ask or Pop will have something at the latest; false if the
+// buffer waits for nothing but the next packet.
 func (b *Buffer[T]) Deadline() (time.Time, bool) {
 	if b.span == 0 {
 		return time.Time{}, false
 	}
-	if !b.startBy.IsZero() {
-		return b.startBy, true
+	d := b.startBy
+	if d.IsZero() {
+		d = b.at(0).arrived.Add(b.cfg.Wait)
 	}
-	return b.at(0).arrived.Add(b.cfg.Wait), true
+	if b.missing > 0 && b.askAt.Before(d) {
+		d = b.askAt
+	}
+	return d, true
 }
 
 // Restart forgets the numbering, as when the sender began a new one (Jumped, a
@@ -187,10 +260,29 @@ func (b *Buffer[T]) Restart() {
 	clear(b.slots)
 }
 
+// extended is the number nearest to the newest one that seq may stand for.
+func (b *Buffer[T]) extended(seq uint16) (ext, newest int64) {
+	newest = b.next + int64(b.span) - 1
+	return newest + int64(int16(seq-uint16(newest))), newest
+}
+
 func (b *Buffer[T]) at(i int) *slot[T] { return &b.slots[(b.head+i)&(len(b.slots)-1)] }
+
+// fill puts a value into the i-th place, which is missing, and says for how long
+// it was.
+func (b *Buffer[T]) fill(now time.Time, i int, v T) time.Duration {
+	s := b.at(i)
+	missed := now.Sub(s.arrived)
+	*s = slot[T]{held: true, arrived: now, missed: missed, value: v}
+	b.missing--
+	return missed
+}
 
 // advance takes away the first place.
 func (b *Buffer[T]) advance(filled bool) {
+	if !filled {
+		b.missing--
+	}
 	*b.at(0) = slot[T]{} // let go of the value
 	bit := uint64(1) << (b.next & 63)
 	if w := &b.seen[(b.next%Window)/64]; filled {
@@ -209,23 +301,43 @@ func (b *Buffer[T]) wasSeen(ext int64) bool {
 	return b.seen[(ext%Window)/64]>>(ext&63)&1 == 1
 }
 
-// extend makes the span n places long if it is shorter, the new ones missing.
+// extend makes the span n places long if it is shorter, the new ones missing;
+// the last of them is about to be filled.
 func (b *Buffer[T]) extend(now time.Time, n int) {
 	b.grow(n)
+	if n > b.span+1 {
+		b.askSoon(now)
+	}
 	for b.span < n {
 		b.span++
+		b.missing++
 		*b.at(b.span - 1) = slot[T]{arrived: now}
 	}
 }
 
-// prepend puts n missing places before the first.
+// prepend puts n missing places before the first, which is about to be filled.
 func (b *Buffer[T]) prepend(now time.Time, n int) {
 	b.grow(b.span + n)
+	if n > 1 {
+		b.askSoon(now)
+	}
 	b.head = (b.head - n) & (len(b.slots) - 1)
 	b.next -= int64(n)
 	b.span += n
+	b.missing += n
 	for i := range n {
 		*b.at(i) = slot[T]{arrived: now}
+	}
+}
+
+// askSoon is for a hole that was just noticed.
+func (b *Buffer[T]) askSoon(now time.Time) {
+	at := b.asked.Add(minAsk)
+	if at.Before(now) {
+		at = now
+	}
+	if b.missing == 0 || at.Before(b.askAt) {
+		b.askAt = at
 	}
 }
 

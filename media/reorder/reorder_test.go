@@ -59,6 +59,7 @@ func TestHoleIsSkippedAtItsDeadline(t *testing.T) {
 	if got := popAll(b, now.Add(wait-1)); got != nil {
 		t.Fatalf("before the deadline: got %v, want nothing", got)
 	}
+	b.Ask(now.Add(wait-1), nil)
 	if d, ok := b.Deadline(); !ok || !d.Equal(now.Add(wait)) {
 		t.Fatalf("deadline %v %v, want %v", d, ok, now.Add(wait))
 	}
@@ -67,10 +68,10 @@ func TestHoleIsSkippedAtItsDeadline(t *testing.T) {
 	if got := popAll(b, now.Add(wait)); !slices.Equal(got, []int{12, 13}) {
 		t.Fatalf("at the deadline: got %v, want 12 and 13", got)
 	}
-	if v := b.Push(now.Add(wait), 11, 11); v != Late {
+	if v, _ := b.Push(now.Add(wait), 11, 11); v != Late {
 		t.Fatalf("the packet whose place was given up: %v, want Late", v)
 	}
-	if v := b.Push(now.Add(wait), 12, 12); v != Duplicate {
+	if v, _ := b.Push(now.Add(wait), 12, 12); v != Duplicate {
 		t.Fatalf("a packet that went out before: %v, want Duplicate", v)
 	}
 }
@@ -78,7 +79,7 @@ func TestHoleIsSkippedAtItsDeadline(t *testing.T) {
 func TestFirstPacketsOvertaken(t *testing.T) {
 	b := newBuffer()
 	for _, seq := range []uint16{2, 0, 3, 65535, 1} {
-		if v := b.Push(t0, seq, int(int16(seq))); v != Accepted {
+		if v, _ := b.Push(t0, seq, int(int16(seq))); v != Accepted {
 			t.Fatalf("packet %d: %v, want Accepted", seq, v)
 		}
 	}
@@ -92,15 +93,15 @@ func TestJump(t *testing.T) {
 	b.Push(t0, 100, 0)
 	now := t0.Add(hold)
 	popAll(b, now)
-	if v := b.Push(now, 30000, 1); v != Stray {
+	if v, _ := b.Push(now, 30000, 1); v != Stray {
 		t.Fatalf("one packet far off: %v, want Stray", v)
 	}
-	if v := b.Push(now, 101, 2); v != Accepted {
+	if v, _ := b.Push(now, 101, 2); v != Accepted {
 		t.Fatalf("the next in order: %v, want Accepted", v)
 	}
 	popAll(b, now)
 	b.Push(now, 30000, 3)
-	if v := b.Push(now, 30001, 4); v != Jumped {
+	if v, _ := b.Push(now, 30001, 4); v != Jumped {
 		t.Fatalf("two in a row far off: %v, want Jumped", v)
 	}
 	b.Restart()
@@ -154,6 +155,7 @@ func drawSchedule(t *rapid.T, maxDelay time.Duration, lossy bool) schedule {
 // for deadlines. It returns what came out and when.
 func (s schedule) play(b *Buffer[int]) (out []Packet[int], at []time.Time) {
 	drain := func(now time.Time) {
+		b.Ask(now, nil)
 		for {
 			p, ok := b.Pop(now)
 			if !ok {
@@ -247,21 +249,34 @@ func checkArbitrary(t interface{ Fatalf(string, ...any) }, seqs []uint16) {
 	now, last := t0, int64(-1)
 	for i, seq := range seqs {
 		now = now.Add(time.Duration(i%7) * 10 * time.Millisecond)
-		if b.Push(now, seq, i) == Jumped {
+		if v, _ := b.Push(now, seq, i); v == Jumped {
 			for _, ok := b.Flush(); ok; _, ok = b.Flush() {
 			}
 			b.Restart()
 			b.Push(now, seq, i)
 			last = -1
 		}
+		if n := len(b.Ask(now, nil)); n > MaxAsk {
+			t.Fatalf("%d numbers are asked for at once", n)
+		}
+		b.Fill(now, seq-uint16(i%5), -1)
 		for p, ok := b.Pop(now); ok; p, ok = b.Pop(now) {
 			if p.Ext <= last {
 				t.Fatalf("extended number %d after %d", p.Ext, last)
 			}
-			if uint16(p.Ext) != seqs[p.Value] {
+			if p.Value >= 0 && uint16(p.Ext) != seqs[p.Value] {
 				t.Fatalf("packet %d came out as %d", seqs[p.Value], p.Ext)
 			}
 			last = p.Ext
+		}
+		missing := 0
+		for i := range b.span {
+			if !b.at(i).held {
+				missing++
+			}
+		}
+		if missing != b.missing {
+			t.Fatalf("it counts %d missing places, there are %d", b.missing, missing)
 		}
 		if len(b.slots) > Window {
 			t.Fatalf("the ring has %d places", len(b.slots))

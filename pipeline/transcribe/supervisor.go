@@ -228,14 +228,15 @@ func (r *run) attempt(ctx context.Context) (ended bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("open: %w", err)
 	}
-	base := max(0, r.position()-preroll)
+	begun := r.position() // what lies before it was committed by another stream
+	base := max(0, begun-preroll)
 	r.settled() // what another stream was about to say is heard again
 
 	actx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	consumed := make(chan error, 1)
 	go func() {
-		err := r.consume(ctx, stream.Results(), base, stop)
+		err := r.consume(ctx, stream.Results(), base, begun, stop)
 		stop(errStreamEnded) // of no effect when that was by Finish
 		consumed <- err
 	}()
@@ -303,8 +304,6 @@ func (w *writer) read(ctx context.Context, next *uint64) (total int64, done bool
 			return 0, false, w.lend(ctx)
 		case err != nil:
 			return 0, false, &logError{err}
-		case p.Kind == audio.End:
-			return p.Start / audio.TicksPerSample, true, nil
 		}
 		var werr error
 		w.decode.Packet(p, func(f audio.Frame) bool {
@@ -313,6 +312,9 @@ func (w *writer) read(ctx context.Context, next *uint64) (total int64, done bool
 		})
 		if werr != nil {
 			return 0, false, werr
+		}
+		if p.Kind == audio.End {
+			return p.Start / audio.TicksPerSample, true, nil
 		}
 		if *next = p.Seq + 1; waiting || w.ending() {
 			return 0, false, nil
@@ -384,10 +386,10 @@ func (r *run) silence(ctx context.Context, written, lastSpeech int64) error {
 	return r.commit(ctx, through, nil)
 }
 
-// consume takes the results of a stream that began at base. When one cannot be
-// committed it stops the attempt: what follows would be of no use.
-func (r *run) consume(ctx context.Context, results <-chan Result, base int64, stop context.CancelCauseFunc) error {
-	begun := r.position() // what lies before it was committed by another stream
+// consume takes the results of a stream that began at base, leaving out what lies
+// before begun. When one cannot be committed it stops the attempt: what follows
+// would be of no use.
+func (r *run) consume(ctx context.Context, results <-chan Result, base, begun int64, stop context.CancelCauseFunc) error {
 	var failed error
 	for res := range results {
 		if failed != nil {

@@ -45,6 +45,9 @@ type Options struct {
 	// Sequence and Timestamp are where the RTP numbering begins.
 	Sequence  uint16
 	Timestamp uint32
+	// OnReport is told what the server says of its reception, from a goroutine
+	// of the connection. It may be nil.
+	OnReport func(rtcp.ReceptionReport)
 }
 
 // Conn is a connected session that sends one Opus track. One goroutine sends,
@@ -57,6 +60,8 @@ type Conn struct {
 	// selected has an element when ICE has found a way.
 	selected chan struct{}
 	answer   string // the server's, with its present ICE session
+
+	again *resender
 
 	mu      sync.Mutex // guards what follows
 	packet  rtp.Packet
@@ -95,16 +100,20 @@ func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err er
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, pc.Close())
+			if c.again != nil {
+				c.again.wg.Wait()
+			}
 		}
 	}()
 	c.pc = pc
 	if c.track, err = webrtc.NewTrackLocalStaticRTP(codec, "audio", "verbatim"); err != nil {
 		return nil, err
 	}
-	_, err = c.pc.AddTransceiverFromTrack(c.track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+	sending, err := c.pc.AddTransceiverFromTrack(c.track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
 	if err != nil {
 		return nil, err
 	}
+	c.again = newResender(pc, c.track, o.OnReport, sending.Sender())
 	c.transport().OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) {
 		select {
 		case c.selected <- struct{}{}:
@@ -186,15 +195,15 @@ func (c *Conn) gathered(ctx context.Context) error {
 // Lost is closed when the connection has failed.
 func (c *Conn) Lost() <-chan struct{} { return c.lost }
 
-// Send sends one Opus packet that lasts that many ticks (48 kHz). While ICE is
-// restarted it keeps the packet for later.
+// Send sends one Opus packet that lasts that many ticks (48 kHz), again when the
+// receiver asks for it. While ICE is restarted it keeps the packet for later.
 func (c *Conn) Send(payload []byte, ticks int64) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.packet.Payload = payload
 	switch {
 	case !c.holding:
-		err = c.track.WriteRTP(&c.packet)
+		err = c.write(&c.packet)
 	case len(c.held) == maxHeld:
 		err = errors.New("the media connection has not come back")
 	default:
@@ -207,6 +216,11 @@ func (c *Conn) Send(payload []byte, ticks int64) (err error) {
 	return err
 }
 
+// write sends a packet that may be asked for again, with c.mu held.
+func (c *Conn) write(p *rtp.Packet) error {
+	return errors.Join(c.again.keep(time.Now(), p), c.track.WriteRTP(p))
+}
+
 // Report sends an RTCP receiver report about a source, as an endpoint does that
 // receives it.
 func (c *Conn) Report(ssrc uint32) error {
@@ -216,4 +230,8 @@ func (c *Conn) Report(ssrc uint32) error {
 }
 
 // Close ends the connection.
-func (c *Conn) Close() error { return c.pc.Close() }
+func (c *Conn) Close() error {
+	err := c.pc.Close()
+	c.again.wg.Wait()
+	return err
+}

@@ -79,7 +79,7 @@ func (c *Conn) release() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.held {
-		if err := c.track.WriteRTP(&c.held[i]); err != nil {
+		if err := c.write(&c.held[i]); err != nil {
 			return fmt.Errorf("send: %w", err)
 		}
 	}

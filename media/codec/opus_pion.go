@@ -1,0 +1,66 @@
+package codec
+
+import (
+	"github.com/pion/opus"
+
+	"verbatim/media/audio"
+)
+
+// pionDecoder is Opus in pure Go.
+type pionDecoder struct {
+	opus   opus.Decoder
+	frames [maxOpusFrames][]byte
+	single [1276]byte
+}
+
+func (d *pionDecoder) reset() {
+	if err := d.opus.Init(audio.FrameRate, 1); err != nil {
+		panic(err) // both values are constants that it supports
+	}
+}
+
+// decode decodes a packet into pcm and returns how many samples there are. A
+// frame of at most one byte is one that the sender left out (RFC 6716, 3.2.1:
+// DTX): it is concealed, as libopus does. The library would decode it as if there were
+// something in it.
+func (d *pionDecoder) decode(payload []byte, pcm []int16, f *fade) int {
+	count := opusFrames(payload, &d.frames)
+	if count == 0 {
+		return 0
+	}
+	frames, whole := d.frames[:count], true
+	for _, frame := range frames {
+		whole = whole && len(frame) > 1
+	}
+	if whole {
+		n := d.packet(payload, pcm)
+		f.heard(pcm[:n])
+		return n
+	}
+	n := len(pcm) / count
+	for i, frame := range frames {
+		out := pcm[i*n : (i+1)*n]
+		if len(frame) <= 1 {
+			f.conceal(out)
+			continue
+		}
+		d.single[0] = payload[0] &^ 3
+		if d.packet(d.single[:1+copy(d.single[1:], frame)], out) < n {
+			return i * n
+		}
+		f.heard(out)
+	}
+	return count * n
+}
+
+func (d *pionDecoder) packet(payload []byte, pcm []int16) int {
+	n, err := d.opus.DecodeToInt16(payload, pcm)
+	if err != nil {
+		return 0
+	}
+	return min(n, len(pcm))
+}
+
+func (d *pionDecoder) conceal(pcm []int16, _ []byte, f *fade) { f.conceal(pcm) }
+
+func (d *pionDecoder) silence() {}

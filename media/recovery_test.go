@@ -1,0 +1,136 @@
+package media
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pion/rtcp"
+
+	"verbatim/internal/speech"
+	"verbatim/media/audio"
+	"verbatim/signaling/whipclient"
+)
+
+// playAll sends the sentence and returns what the server made of it.
+func playAll(t *testing.T, w *world) []audio.Packet {
+	t.Helper()
+	conn := w.connect()
+	if _, err := conn.Play(t.Context(), whipclient.ReadOgg(bytes.NewReader(speech.Opus("sas-0870")))); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second) // as publish does: it leaves when all has been taken in
+	w.engine.CloseSession("session", audio.ReasonLeft)
+	<-w.log.closed
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+	w.stop()
+	checkLog(t, w.log.packets)
+	return w.log.packets
+}
+
+// What the network loses is asked for again, and the PCM is that of the sender's
+// packets as if nothing had been lost.
+func TestLossIsRecovered(t *testing.T) {
+	for _, c := range []struct {
+		loss float64
+		rtt  time.Duration
+	}{{0.05, 2 * time.Millisecond}, {0.10, 20 * time.Millisecond}, {0.10, 100 * time.Millisecond}, {0.20, 100 * time.Millisecond}} {
+		t.Run(fmt.Sprintf("%.0f%% and %v", 100*c.loss, c.rtt), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := rand.New(rand.NewPCG(4, 2))
+				lost := 0
+				w := newWorld(t, func(i int) (int, time.Duration) {
+					// Not the very first, of which nothing tells.
+					if i > 3 && r.Float64() < c.loss {
+						lost++
+						return 0, 0
+					}
+					return 1, 0
+				}, c.rtt/2)
+				got, want := playAll(t, w), sentPackets(t)
+				if lost < 5 {
+					t.Fatalf("only %d packets were lost", lost)
+				}
+				if !slices.Equal(decodeAll(got), decodeAll(want)) {
+					t.Error("the PCM is not that of the sender's packets")
+				}
+				recovered := 0
+				for _, p := range got {
+					if p.Origin == audio.Retransmission {
+						recovered++
+					}
+					if p.Kind == audio.Lost {
+						t.Errorf("at tick %d %d ticks stayed lost", p.Start, p.Samples)
+					}
+				}
+				// RTCP is among what is lost, and what is lost twice counts once.
+				if recovered < 5 || recovered > lost {
+					t.Errorf("%d packets count as recovered, %d were lost", recovered, lost)
+				}
+			})
+		})
+	}
+}
+
+// Packets that only overtook each other count as received, not as recovered,
+// and those who are not late wait for nobody.
+func TestReorderingIsNotRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(i int) (int, time.Duration) {
+			if i%5 == 3 {
+				return 1, 70 * time.Millisecond // behind the next one
+			}
+			return 1, 0
+		}, 50*time.Millisecond)
+		got, want := playAll(t, w), sentPackets(t)
+		if !slices.Equal(decodeAll(got), decodeAll(want)) {
+			t.Error("the PCM is not that of the sender's packets")
+		}
+		for _, p := range got {
+			if p.Origin != audio.Wire {
+				t.Fatalf("the packet at tick %d counts as %v", p.Start, p.Origin)
+			}
+		}
+	})
+}
+
+// A sender that answers nothing costs the time of waiting and no more, and the
+// receiver reports tell it what the network loses.
+func TestReportsTellOfLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(i int) (int, time.Duration) {
+			if i%4 == 3 {
+				return 0, 0
+			}
+			return 1, 10 * time.Millisecond
+		}, 10*time.Millisecond)
+		var reports []rtcp.ReceptionReport
+		w.report = func(b rtcp.ReceptionReport) { reports = append(reports, b) }
+		conn := w.connect()
+		if _, err := conn.Play(t.Context(), whipclient.ReadOgg(bytes.NewReader(speech.Opus("sas-0870")))); err != nil {
+			t.Fatal(err)
+		}
+		w.engine.CloseSession("session", audio.ReasonLeft)
+		<-w.log.closed
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		w.stop()
+		if len(reports) < 5 {
+			t.Fatalf("%d reports in 7 s", len(reports))
+		}
+		last := reports[len(reports)-1]
+		if share := float64(last.FractionLost) / 256; share < 0.15 || share > 0.35 {
+			t.Errorf("the last report tells of %.0f %% loss, it was 25 %%", 100*share)
+		}
+		if last.LastSenderReport == 0 {
+			t.Error("the last report names no sender report")
+		}
+	})
+}

@@ -67,9 +67,6 @@ check() {
 	missing=${missing# }
 }
 
-# Debian's modules belong to its own python3, whichever is first on the PATH.
-debian_python() { "${PYTHON:-/usr/bin/python3}" -c "$1"; }
-
 # fail LINE...
 fail() {
 	printf '%s\n' "$@" >&2

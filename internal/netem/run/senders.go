@@ -109,6 +109,7 @@ func (h *harness) chromium(ctx context.Context, sites []*site) (err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	cmd.Stderr = log
+	cmd.Env = append(os.Environ(), "TMPDIR="+h.dir) // the browser's profile
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

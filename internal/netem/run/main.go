@@ -121,7 +121,7 @@ func outside(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := realtime(networkFirst); err != nil {
+	if err := prioritize(networkFirst); err != nil {
 		return fmt.Errorf("come before all other processes: %w", err)
 	}
 	signals := make(chan os.Signal, 1)

@@ -114,7 +114,7 @@ func (h *harness) chromium(ctx context.Context, sites []*site) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := startOrdinary(cmd, sendersNice); err != nil {
+	if err := startAt(chromiumLast, cmd); err != nil {
 		return err
 	}
 	for lines := bufio.NewScanner(out); lines.Scan(); {

@@ -106,7 +106,7 @@ func recognize(ctx context.Context, program string, pcm []int16) (words []string
 	cmd.Stdin = bytes.NewReader(s16(pcm))
 	var out bytes.Buffer
 	cmd.Stdout = &out
-	err = startOrdinary(cmd, 0)
+	err = startAt(ordinary, cmd)
 	if err == nil {
 		err = cmd.Wait()
 	}

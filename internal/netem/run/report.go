@@ -10,7 +10,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 )
+
+// maxPace is how late a sender may be (p99) for its cell to be trusted.
+const maxPace = 250 * time.Millisecond
 
 const (
 	docsBegin = "<!-- netem: begin -->\n"
@@ -105,6 +109,9 @@ func misses(o options, all []result) (missed []string) {
 		}
 		if idle := r.Measure.IdleP99; idle > ms(o.tolerance) {
 			miss("delayed by %.0f ms (p99) where nothing was missing, at most %v", idle, o.tolerance)
+		}
+		if pace := r.Measure.PaceP99; pace > ms(maxPace) {
+			miss("the sender was late by %.0f ms (p99), more than %v: this machine is too busy for so many cells (-together)", pace, maxPace)
 		}
 		if off := r.Measure.Off; off <= -1 || off >= 1 {
 			miss("the track is %+.1f ms longer than what was sent", off)

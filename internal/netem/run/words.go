@@ -106,7 +106,7 @@ func recognize(ctx context.Context, program string, pcm []int16) (words []string
 	cmd.Stdin = bytes.NewReader(s16(pcm))
 	var out bytes.Buffer
 	cmd.Stdout = &out
-	err = startOrdinary(cmd, 0)
+	err = startAt(ordinary, cmd)
 	if err == nil {
 		err = cmd.Wait()
 	}
@@ -128,7 +128,7 @@ func recognize(ctx context.Context, program string, pcm []int16) (words []string
 func s16(pcm []int16) []byte {
 	b := make([]byte, 0, 2*len(pcm))
 	for _, v := range pcm {
-		b = binary.LittleEndian.AppendUint16(b, uint16(v)) //nolint:gosec // G115: two's complement
+		b = binary.LittleEndian.AppendUint16(b, uint16(v))
 	}
 	return b
 }

@@ -36,17 +36,17 @@ func TestOffersOfOtherClients(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := newSession(e, "s")
+			s := newSession(e)
 			o, err := ParseOffer(head + c.offer)
 			if err != nil {
 				t.Fatal(err)
 			}
-			answer, err := s.negotiate(t.Context(), o)
+			a, err := s.negotiate(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := "m=audio 9 UDP/TLS/RTP/SAVPF " + c.formats + "\r\n"; !strings.Contains(answer, want) {
-				t.Errorf("the answer lacks %q:\n%s", want, answer)
+			if want := "m=audio 9 UDP/TLS/RTP/SAVPF " + c.formats + "\r\n"; !strings.Contains(a.SDP, want) {
+				t.Errorf("the answer lacks %q:\n%s", want, a.SDP)
 			}
 			for pt, e := range s.payloads {
 				got := audio.FormatNone

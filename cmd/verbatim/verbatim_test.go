@@ -59,11 +59,17 @@ type process struct {
 
 func serve(t *testing.T, data, recognizer string, more ...string) *process {
 	t.Helper()
+	return serveTo(t, os.Stderr, data, recognizer, more...)
+}
+
+// serveTo is serve with another place for what the server logs.
+func serveTo(t *testing.T, stderr *os.File, data, recognizer string, more ...string) *process {
+	t.Helper()
 	args := append([]string{
 		"serve", "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--data", data, "--recognizer", recognizer,
 	}, more...)
 	cmd := verbatim(context.Background(), args...)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

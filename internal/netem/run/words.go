@@ -22,6 +22,13 @@ import (
 func countWords(ctx context.Context, o options, all []result) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	clean := map[string]int{} // by sender
+	for i := range all {
+		r := &all[i]
+		if _, ok := clean[r.Sender]; !ok && r.cell.Loss == 0 && r.Err == "" {
+			clean[r.Sender] = i
+		}
+	}
 	type job struct {
 		cells []int
 		pcm   []int16
@@ -30,8 +37,8 @@ func countWords(ctx context.Context, o options, all []result) error {
 	var jobs []*job
 	same := map[[sha256.Size]byte]*job{} // bit-exact audio has the same words
 	for i := range all {
-		if all[i].wav == "" {
-			continue
+		if _, ok := clean[all[i].Sender]; !ok || all[i].Err != "" {
+			continue // nothing to compare with
 		}
 		pcm, err := readWAV(all[i].wav)
 		if err != nil {
@@ -81,13 +88,6 @@ func countWords(ctx context.Context, o options, all []result) error {
 	for _, j := range jobs {
 		for _, i := range j.cells {
 			words[i] = j.words
-		}
-	}
-	clean := map[string]int{}
-	for i := range all {
-		r := &all[i]
-		if _, ok := clean[r.Sender]; !ok && r.cell.Loss == 0 && r.Err == "" {
-			clean[r.Sender] = i
 		}
 	}
 	for i := range all {

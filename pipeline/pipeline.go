@@ -117,6 +117,10 @@ func (w *Writer) Append(ctx context.Context, packets ...audio.Packet) error {
 	return w.p.endTrack(ctx, w.track, end.Reason, w.log)
 }
 
+// Durable is the Seq up to which the track's packets are durable on disk (see
+// tracklog.Log.Durable).
+func (w *Writer) Durable() uint64 { return w.log.Durable() }
+
 func (p *Pipeline) endTrack(ctx context.Context, id string, by audio.Reason, log *tracklog.Log) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()

@@ -67,6 +67,7 @@ type Events interface {
 // Config of a Server.
 type Config struct {
 	Media       Media
+	Ingest      Ingest
 	Rooms       Rooms
 	Meetings    Meetings
 	Transcripts Transcripts
@@ -111,6 +112,7 @@ func (s *Server) Routes() http.Handler {
 			r.Use(s.room)
 			r.Get("/", s.handle(s.getRoom))
 			r.Get("/events", s.handle(s.events))
+			r.Get("/ingest", s.handle(s.ingest))
 			r.Post("/whip", s.handle(s.whip))
 			r.Options("/whip", s.handle(s.whipOptions))
 			r.Get("/whip", s.handle(s.noContent))
@@ -215,10 +217,12 @@ func (s *Server) origin(next http.Handler) http.Handler {
 			s.cfg.Logger.Warn("ignoring an origin", "origin", o, "err", err)
 		}
 	}
-	p.SetDenyHandler(s.handle(func(http.ResponseWriter, *http.Request) error {
-		return problem(http.StatusForbidden, "foreign-origin", "Pages of this origin may not do that; the server's --cors-origin allows it.")
-	}))
+	p.SetDenyHandler(s.handle(func(http.ResponseWriter, *http.Request) error { return foreignOrigin() }))
 	return p.Handler(next)
+}
+
+func foreignOrigin() *Problem {
+	return problem(http.StatusForbidden, "foreign-origin", "Pages of this origin may not do that; the server's --cors-origin allows it.")
 }
 
 func (s *Server) cors() func(http.Handler) http.Handler {

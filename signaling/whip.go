@@ -157,7 +157,8 @@ func participant(r *http.Request) (transcript.Participant, error) {
 
 // leave ends a session: RFC 9725, 4.2. If-Match is of no matter here (4.3.1).
 func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
-	if !s.cfg.Media.CloseSession(chi.URLParam(r, "session"), audio.ReasonLeft) {
+	id := chi.URLParam(r, "session")
+	if !s.cfg.Media.CloseSession(id, audio.ReasonLeft) && !s.cfg.Ingest.CloseSession(id, audio.ReasonLeft) {
 		return noSession()
 	}
 	w.WriteHeader(http.StatusOK)

@@ -16,6 +16,7 @@ import (
 
 	"verbatim/media"
 	"verbatim/media/audio"
+	"verbatim/media/ingest"
 	"verbatim/pipeline"
 	"verbatim/pipeline/events"
 	"verbatim/pipeline/meeting"
@@ -104,11 +105,12 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, PreferRED: c.RED, Sink: s, Logger: log}); err != nil {
 		return fmt.Errorf("%w (is another server running? --media-listen changes the port)", err)
 	}
+	s.ingest = ingest.New(ingest.Config{Sink: ingestSink{s}, Logger: log})
 	wg.Go(func() { s.registry.Run(background) })
 	wg.Go(func() { s.pipeline.Run(background) })
 
 	s.http = signaling.New(signaling.Config{
-		Media: s.media, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Events: s.hub,
+		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Events: s.hub,
 		Web: web.Handler(), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
 		ICEServers: iceServers,
 	})
@@ -180,6 +182,7 @@ type server struct {
 	registry *meeting.Registry
 	pipeline *pipeline.Pipeline
 	media    *media.Engine
+	ingest   *ingest.Engine
 	http     *signaling.Server
 }
 
@@ -198,7 +201,15 @@ func (s *server) SessionClosed(session string, r audio.Reason) {
 }
 
 func (s *server) closeSession(session string, r audio.Reason) bool {
-	return s.media.CloseSession(session, r)
+	return s.media.CloseSession(session, r) || s.ingest.CloseSession(session, r)
+}
+
+// ingestSink is the server as the Sink of its ingest engine, whose Log is another.
+type ingestSink struct{ *server }
+
+// OpenTrack implements ingest.Sink.
+func (s ingestSink) OpenTrack(ctx context.Context, session string, at time.Time) (ingest.Log, error) {
+	return s.pipeline.OpenTrack(ctx, session, at)
 }
 
 // serve answers until ctx ends. Then, in this order: no new sessions; the open
@@ -219,7 +230,7 @@ func (s *server) serve(ctx context.Context, l net.Listener, drain time.Duration)
 	fmt.Println("Shutting down: waiting for the last captions (Ctrl-C again to stop at once).")
 	dctx, cancel := context.WithTimeout(base, drain)
 	defer cancel()
-	if merr := s.media.Close(dctx); merr != nil {
+	if merr := errors.Join(s.ingest.Close(dctx), s.media.Close(dctx)); merr != nil {
 		s.log.Warn("sessions were cut off", "err", merr)
 	}
 	if pending := s.pipeline.Close(dctx); pending > 0 {

@@ -281,6 +281,17 @@ func TestRefusesToListenEverywhere(t *testing.T) {
 	}
 }
 
+// What is wrong with an ICE server is told without its secret, given by flag or
+// environment.
+func TestSecretsAreNotRepeated(t *testing.T) {
+	cmd := verbatim(t.Context(), "serve", "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--data", t.TempDir(), "--recognizer", "none:")
+	cmd.Env = append(cmd.Env, "VERBATIM_ICE_SERVER=stun:stun.example.net,turn:turn.example.net?username=u&credential=SECRET&transport=sctp")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "--ice-server, number 2") || strings.Contains(string(out), "SECRET") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestPublishFailsWithoutServer(t *testing.T) {
 	cmd := verbatim(t.Context(), "publish", opusFile(t, "sas-0880"), "--room", "r", "--url", "http://127.0.0.1:1")
 	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "reach the server") {

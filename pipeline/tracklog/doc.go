@@ -52,6 +52,7 @@
 //
 // A failed fsync is tried again, but what was written before is not written
 // again: Linux may have given those pages up, which only a power loss would show.
+// So what Durable says stays where it was before.
 //
 // # Goroutines and locks
 //

@@ -138,8 +138,12 @@ func (l *Log) write() error {
 	for {
 		l.mu.Lock()
 		var c *chunk
-		for _, c = range l.chunks {
-			if c.written < len(c.buf) {
+		next := l.seq // of the packet that follows c
+		for i := range l.chunks {
+			if c = l.chunks[i]; c.written < len(c.buf) {
+				if i+1 < len(l.chunks) {
+					next = l.chunks[i+1].seq
+				}
 				break
 			}
 		}
@@ -161,6 +165,10 @@ func (l *Log) write() error {
 			l.marks = addMark(l.marks, mark{f.p.Seq, f.p.Start, off})
 			c.written += len(b)
 			l.size = off + int64(len(b))
+			l.written = next
+			if l.store.o.SyncEvery < 0 {
+				l.durable = next
+			}
 			l.drop(l.store.o.TailBytes)
 		}
 		l.mu.Unlock()
@@ -186,12 +194,13 @@ func (l *Log) writeAt(b []byte, off int64) error {
 // Log.io is held.
 func (l *Log) sync() error {
 	l.mu.Lock()
-	size, dirty := l.size, l.synced < l.size
+	size, written, dirty := l.size, l.written, l.synced < l.size
 	l.mu.Unlock()
 	if !dirty || l.store.o.SyncEvery < 0 {
 		return nil
 	}
 	if err := l.file.Sync(); err != nil {
+		l.doubtful = true
 		return err
 	}
 	if !l.named {
@@ -205,6 +214,9 @@ func (l *Log) sync() error {
 	}
 	l.mu.Lock()
 	l.synced = size
+	if !l.doubtful {
+		l.durable = written
+	}
 	l.mu.Unlock()
 	return nil
 }

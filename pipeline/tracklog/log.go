@@ -20,20 +20,23 @@ type Log struct {
 	refs      int           // Creates and Opens without their Close; guarded by Store.mu
 	forgotten chan struct{} // closed when the store no longer knows this Log
 
-	// io is held while the file is used. It guards file, named and failing, and
-	// only its holder changes size, marks, synced, writing, removed and the
-	// chunks' written.
-	io      sync.Mutex
-	file    file   // nil before setup and once closed or removed
-	named   bool   // the file's name is durable
-	failing string // "write" or "sync": what began to fail and was logged
+	// io is held while the file is used. It guards file, named, doubtful and
+	// failing, and only its holder changes size, marks, written, synced, durable,
+	// writing, removed and the chunks' written.
+	io       sync.Mutex
+	file     file   // nil before setup and once closed or removed
+	named    bool   // the file's name is durable
+	doubtful bool   // a sync failed: see doc.go
+	failing  string // "write" or "sync": what began to fail and was logged
 
 	mu sync.Mutex // guards everything below
 	content
 	chunks  []*chunk        // what is in memory, without holes up to seq
 	writing *chunk          // being written right now
 	memory  int64           // of chunks
+	written uint64          // Seq of the first packet that is not in the file
 	synced  int64           // the file is durable up to here
+	durable uint64          // Seq of the first packet that may not be durable
 	readers []chan struct{} // capacity 1 each: there may be more to read
 	closed  bool
 	removed bool // changes under io as well
@@ -151,6 +154,16 @@ func (l *Log) State() (next uint64, start int64, acct audio.Account, ended bool)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.seq, l.start, l.acct, l.ended
+}
+
+// Durable is the Seq up to which packets survive whatever happens to the process
+// and, if the store syncs, to the machine: all before it, not the packet itself.
+// What was shed counts with the rest, its audio is gone all the same. Once a sync
+// has failed Durable does not move any more.
+func (l *Log) Durable() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.durable
 }
 
 // Close writes and syncs what is outstanding. The last of those who opened the

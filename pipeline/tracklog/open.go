@@ -69,7 +69,7 @@ func (l *Log) load() error {
 	l.file = f
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.content = found
+	l.content, l.written = found, found.seq
 	return nil
 }
 

@@ -14,11 +14,17 @@ import (
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/stun/v4"
+	"golang.org/x/time/rate"
 )
 
-// muxQueue is how many datagrams wait for one ICE session, which takes them in
-// within microseconds: 400 KB at most.
-const muxQueue = 256
+const (
+	// muxQueue is how many datagrams wait for one ICE session, which takes them
+	// in within microseconds: 400 KB at most.
+	muxQueue = 256
+	// What an ICE session may get of STUN for long, and at once. Each costs a
+	// signature or two; browsers send one per 50 ms, and a few later on.
+	maxSTUN, stunBurst = 100, 300
+)
 
 // mux shares one UDP socket among all sessions. It is an ice.UDPMux, and stands
 // in for pion's, whose queues have no end: a client that sent 670,000 packets in
@@ -34,7 +40,7 @@ const muxQueue = 256
 // One goroutine reads the socket; Close ends it.
 type mux struct {
 	socket  net.PacketConn
-	dropped *atomic.Uint64 // datagrams that did not fit into a queue
+	dropped *atomic.Uint64 // datagrams that came faster than their session takes them
 	buffers sync.Pool      // of *[receiveMTU]byte
 	done    chan struct{}  // closed when the goroutine has ended
 
@@ -223,8 +229,8 @@ func (m *mux) GetConn(ufrag string, _ net.Addr) (net.PacketConn, error) {
 	c := m.byName[ufrag]
 	if c == nil {
 		c = &muxConn{
-			m: m, name: ufrag, queue: make(chan datagram, muxQueue), closed: make(chan struct{}),
-			addrs: map[netip.AddrPort]struct{}{},
+			m: m, name: ufrag, queue: make(chan datagram, muxQueue), stun: rate.NewLimiter(maxSTUN, stunBurst),
+			closed: make(chan struct{}), addrs: map[netip.AddrPort]struct{}{},
 		}
 		m.byName[ufrag] = c
 	}
@@ -287,6 +293,7 @@ type muxConn struct {
 	m      *mux
 	name   string // ours
 	queue  chan datagram
+	stun   *rate.Limiter
 	closed chan struct{}
 	once   sync.Once
 	addrs  map[netip.AddrPort]struct{} // guarded by m.mu
@@ -294,6 +301,10 @@ type muxConn struct {
 
 // put queues what was read for c.
 func (c *muxConn) put(b []byte, from netip.AddrPort) {
+	if stunType(b) != 0 && !c.stun.Allow() {
+		c.m.dropped.Add(1)
+		return
+	}
 	buf, ok := c.m.buffers.Get().(*[receiveMTU]byte)
 	if !ok {
 		return // nothing else is ever in it

@@ -3,8 +3,10 @@ package media
 import (
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pion/stun/v4"
@@ -118,21 +120,65 @@ func TestDatagramsFindTheirSession(t *testing.T) {
 	}
 }
 
-// A session that takes nothing in costs a full queue, and the others nothing.
+// A session that takes nothing in, or is sent too much STUN, costs the others
+// nothing.
 func TestQueuesAreBounded(t *testing.T) {
-	w := newMuxWorld(t)
-	slow, other := w.session("slow"), w.session("other")
-	for range muxQueue + 100 {
-		w.send(0, check("slow"))
-		w.send(1, check("other")) // keeps the pace, so that the system drops none
-		w.gets(other, check("other"), 1)
+	for _, c := range []struct {
+		name    string
+		b       []byte
+		n       int
+		room    int
+		atLeast uint64
+	}{
+		{"media", []byte{0x80, 111}, muxQueue + 100, muxQueue, 100},
+		{"STUN", check("slow"), muxQueue + stunBurst, muxQueue, 100},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newMuxWorld(t)
+			slow, other := w.session("slow"), w.session("other")
+			for i, s := range []*muxConn{slow, other} {
+				if _, err := s.WriteToAddrPort(response(), w.addr(i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range c.n {
+				w.send(0, c.b)
+				w.send(1, []byte{0x80}) // keeps the pace, so that the system drops none
+				w.gets(other, []byte{0x80}, 1)
+			}
+			if n := len(slow.queue); n != c.room {
+				t.Errorf("%d datagrams are queued, want %d", n, c.room)
+			}
+			if n := w.dropped.Load(); n < c.atLeast {
+				t.Errorf("%d datagrams count as dropped, want %d", n, c.atLeast)
+			}
+		})
 	}
-	if n := len(slow.queue); n != muxQueue {
-		t.Errorf("%d datagrams are queued, want %d", n, muxQueue)
-	}
-	if n := w.dropped.Load(); n != 100 {
-		t.Errorf("%d datagrams count as dropped, want 100", n)
-	}
+}
+
+// Checks beyond what an ICE session may get are dropped.
+func TestChecksAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dropped atomic.Uint64
+		m := &mux{byName: map[string]*muxConn{}, dropped: &dropped, buffers: sync.Pool{New: func() any { return new([receiveMTU]byte) }}}
+		c, err := m.GetConn("one", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, receiveMTU)
+		for range 10 * maxSTUN { // ten times as many as it may
+			time.Sleep(time.Second / (10 * maxSTUN))
+			c.(*muxConn).put(check("one"), netip.AddrPort{})
+			if len(c.(*muxConn).queue) > 0 {
+				if _, _, err := c.ReadFrom(b); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if got := 10*maxSTUN - dropped.Load(); got < stunBurst || got > stunBurst+maxSTUN+1 {
+			t.Errorf("%d checks got through in a second", got)
+		}
+	})
 }
 
 // A mux that is closed leaves nobody waiting.

@@ -15,6 +15,7 @@ import (
 
 	"verbatim/media"
 	"verbatim/media/audio"
+	"verbatim/media/ingest"
 	"verbatim/pipeline/events"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/store"
@@ -76,6 +77,7 @@ func begin(t *testing.T, cfg Config) *service {
 		t.Fatal(err)
 	}
 	cfg.Media, cfg.Rooms, cfg.Events, cfg.Loopback = s.engine, s.registry, hub, true
+	cfg.Ingest = ingest.New(ingest.Config{}) // nothing comes that way
 	s.server = New(cfg)
 	front := httptest.NewUnstartedServer(nil)
 	front.Config = s.server.HTTPServer(context.Background())

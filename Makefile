@@ -57,6 +57,7 @@ test: deps-test build ## install what the tests need, then run them all
 	$(call heading,web: node --test)
 	@node --test $(wildcard web/client/*.test.js web/app/*.test.js)
 	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory netem-test
 	$(call heading,all tests passed)
 
 .PHONY: test-fast
@@ -64,14 +65,22 @@ test-fast: ## only the Go tests that need nothing installed
 	@go test ./...
 
 .PHONY: e2e
-e2e: deps-test build ## only the tests in real browsers
-	$(call heading,web/e2e: real browsers)
+e2e: deps-test build ## only the tests in real browsers, and with other clients
+	$(call heading,web/e2e: real browsers, and other clients)
 	@cd web/e2e && VERBATIM_BIN=$(CURDIR)/bin/verbatim node --test --test-concurrency=1
 
 .PHONY: netem
-netem: deps-test build ## measure bad networks (needs root; half an hour); NETEM_FLAGS="…", see docs/PERFORMANCE.md
+netem: deps-test build ## measure bad networks (needs root; 45 minutes); NETEM_FLAGS="…", see docs/PERFORMANCE.md
 	@go build -trimpath -o bin/netem ./internal/netem/run
 	@exec bin/netem $(NETEM_FLAGS)
+
+# Ten seconds of it, without the bars that take minutes to show: that nothing is
+# held without a reason, and that every track is as long as what was sent.
+.PHONY: netem-test
+netem-test: build
+	$(call heading,bad networks)
+	@go build -trimpath -o bin/netem ./internal/netem/run
+	@$$([ "$$(id -u)" -eq 0 ] || echo sudo) bin/netem -senders pion -duration 10s -loss 0,5,burst -rtt 20,100 -words=false
 
 .PHONY: lint
 lint: deps-run ## run golangci-lint (its first build takes minutes)

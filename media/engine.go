@@ -202,6 +202,7 @@ func (e *Engine) api(s *Session) (*webrtc.API, error) {
 	}
 	settings := e.base
 	settings.BufferFactory = s.newBuffer
+	settings.SetRemoteIPFilter(s.admitAddress)
 	settings.LoggerFactory = replays{&s.replayed}
 	settings.SetICEBindingRequestHandler(s.seen)
 	return webrtc.NewAPI(

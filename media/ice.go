@@ -71,8 +71,8 @@ type iceSession struct {
 	mu    sync.Mutex // guards what follows; held while a restart is negotiated
 	offer sdp.SessionDescription
 	tag   string
-	room  int // how many candidates more we take
-	added []string
+	room  int      // how many candidates more we take
+	added []string // Offer.added
 	begun *rate.Limiter
 }
 
@@ -132,7 +132,8 @@ func credentials(d *sdp.SessionDescription) (ufrag, pwd string) {
 
 // trickle adds candidates, with s.ice.mu held.
 func (s *Session) trickle(said section) error {
-	for _, c := range s.admit(said.candidates) {
+	ufrag, _ := credentials(&s.ice.offer)
+	for _, c := range s.admit(said.candidates, ufrag) {
 		if err := s.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: c}); err != nil {
 			return s.failed("add a candidate", err)
 		}
@@ -145,10 +146,13 @@ func (s *Session) trickle(said section) error {
 	return nil
 }
 
-// admit chooses the candidates that are used, with s.ice.mu held.
-func (s *Session) admit(candidates []string) (use []string) {
+// admit chooses the candidates that are used, with s.ice.mu held: not those that
+// say that they are of an ICE session before.
+func (s *Session) admit(candidates []string, ufrag string) (use []string) {
 	for _, c := range candidates {
-		if ok, _ := usable(c); !ok || s.ice.room == 0 {
+		_, of, named := strings.Cut(c, " ufrag ")
+		of, _, _ = strings.Cut(of, " ")
+		if ok, _ := usable(c); !ok || s.ice.room == 0 || named && of != ufrag {
 			s.ice.ignored.Add(1)
 			continue
 		}
@@ -171,14 +175,13 @@ func (s *Session) restart(ctx context.Context, said section) (Answer, error) {
 	offer.Attributes, m.Attributes = without(offer.Attributes, theirs...), without(old.Attributes, theirs...)
 	s.ice.room = maxCandidates
 	m.Attributes = append(m.Attributes, sdp.NewAttribute("ice-ufrag", said.ufrag), sdp.NewAttribute("ice-pwd", said.pwd))
-	for _, c := range s.admit(said.candidates) {
+	for _, c := range s.admit(said.candidates, said.ufrag) {
 		m.Attributes = append(m.Attributes, sdp.NewAttribute("candidate", c))
 	}
 	text, err := offer.Marshal()
 	if err != nil {
 		return Answer{}, fmt.Errorf("%w: %w", ErrMalformedFragment, err)
 	}
-	s.awaitConnection()
 	answer, err := s.renew(ctx, string(text))
 	if err != nil {
 		return Answer{}, s.failed("restart ICE", err)
@@ -207,6 +210,7 @@ func (s *Session) renew(ctx context.Context, offer string) (string, error) {
 			return "", err
 		}
 	}
+	s.awaitConnection()
 	if err := s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
 		return "", err
 	}

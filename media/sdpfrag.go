@@ -150,13 +150,15 @@ func usable(candidate string) (bool, error) {
 	if component != 1 || port == 0 || !strings.EqualFold(f[2], "udp") {
 		return false, nil
 	}
-	addr, err := netip.ParseAddr(f[4])
-	addr = addr.Unmap()
-	if err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() || addr == broadcast {
-		return false, nil
-	}
 	_, err = ice.UnmarshalCandidate(candidate)
-	return err == nil, nil
+	return err == nil && oneHost(f[4]), nil
+}
+
+// oneHost tells whether text is the address of one host.
+func oneHost(text string) bool {
+	addr, err := netip.ParseAddr(text)
+	addr = addr.Unmap()
+	return err == nil && addr.Zone() == "" && !addr.IsUnspecified() && !addr.IsMulticast() && addr != broadcast
 }
 
 // normalize takes from an offer the candidates that are of no use to us, and

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	mrand "math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,10 @@ const (
 	// maxSSRCs is how many SSRCs a client may use in the life of a session; each
 	// costs memory. Browsers use one or two.
 	maxSSRCs = 16
+	// maxAddresses is how many addresses a client may use in the life of a
+	// session: those that it offers, and those that its ICE checks come from.
+	// pion keeps each, and looks through all of them with every check.
+	maxAddresses = 128
 )
 
 // Session is one WebRTC connection. It is made by Engine.Accept; its goroutine
@@ -44,13 +49,14 @@ type Session struct {
 	// ssrc is ours, in the RTCP that we send.
 	ssrc uint32
 
-	ssrcs    atomic.Int32  // of RTP
-	reported atomic.Int32  // SSRCs that RTCP named
-	dropped  atomic.Uint64 // packets that came faster than they were read
-	replayed atomic.Uint64 // packets that SRTP had seen before
-	reports  senderReports
-	packets  *rate.Limiter // of RTP and RTCP
-	bytes    *rate.Limiter
+	ssrcs     atomic.Int32  // of RTP
+	reported  atomic.Int32  // SSRCs that RTCP named
+	addresses atomic.Int32  // that ICE has seen
+	dropped   atomic.Uint64 // packets that came faster than they were read
+	replayed  atomic.Uint64 // packets that SRTP had seen before
+	reports   senderReports
+	packets   *rate.Limiter // of RTP and RTCP
+	bytes     *rate.Limiter
 
 	ended chan struct{} // closed by the first call of end
 
@@ -234,6 +240,10 @@ func (s *Session) newBuffer(kind packetio.BufferPacketType, _ uint32) io.ReadWri
 	}
 	return b
 }
+
+// admitAddress bounds how many addresses pion keeps of a client; it is asked
+// about each new one. A session with too many goes on with those that it has.
+func (s *Session) admitAddress(net.IP) bool { return s.addresses.Add(1) <= maxAddresses }
 
 // refuse ends a session that asks for more than any honest one.
 func (s *Session) refuse(why string) {

@@ -45,7 +45,7 @@ type track struct {
 
 	ssrc     uint32            // of the stream that is read
 	send     func(rtcp.Packet) // to the client
-	rtt      time.Duration     // as of the last report
+	rtt      time.Duration     // the least that was measured lately; 0: not yet
 	reportAt time.Time         // when the next receiver report is due
 
 	asked  []uint16
@@ -280,8 +280,8 @@ func (t *track) push(ctx context.Context, now time.Time, seq uint16, v payload) 
 
 // sentAgain tells a packet that came because it was asked for from one that was
 // overtaken on its way: the same packet, but not sooner than a round trip after
-// its absence was noticed (a quarter is for a round trip that has just become
-// shorter).
+// its absence was noticed. A quarter of that is for a path that has just become
+// faster.
 func (t *track) sentAgain(missed time.Duration) bool {
 	if t.rtt == 0 { // not measured
 		return missed >= 5*time.Millisecond
@@ -296,8 +296,13 @@ func (t *track) report(now time.Time) {
 		return
 	}
 	t.reportAt = now.Add(time.Second)
-	t.rtt = t.s.roundTrip()
-	t.reorder.SetWait(waitFor(t.rtt, time.Duration(t.reception.jitter)))
+	rtt := t.s.roundTrip()
+	t.reorder.SetWait(waitFor(rtt, time.Duration(t.reception.jitter)))
+	if t.rtt == 0 || rtt < t.rtt {
+		t.rtt = rtt
+	} else {
+		t.rtt += (rtt - t.rtt) / 64
+	}
 	block := t.reception.report(t.ssrc)
 	t.s.reports.name(now, &block)
 	t.send(&rtcp.ReceiverReport{SSRC: t.s.ssrc, Reports: []rtcp.ReceptionReport{block}})

@@ -16,6 +16,18 @@ need() {
 
 have() { command -v "$1"; }
 
+# Debian's modules belong to its own python3, whichever is first on the PATH.
+debian_python() { "${PYTHON:-/usr/bin/python3}" -c "$1"; }
+
+# gst_plugin NAME: GStreamer finds the plugin.
+gst_plugin() {
+	debian_python "import gi
+gi.require_version('Gst', '1.0')
+from gi.repository import Gst
+Gst.init(None)
+assert Gst.Registry.get().find_plugin('$1')"
+}
+
 check_run() {
 	need gcc have gcc
 	need libc6-dev test -e /usr/include/stdlib.h
@@ -37,6 +49,14 @@ check_test() {
 	need iproute2 have ip
 	need python3 have python3
 	need python3-websockets debian_python 'import websockets'
+	need python3-aiortc debian_python 'import aiortc'
+	need python3-gi debian_python 'import gi'
+	need python3-gst-1.0 debian_python "import gi; gi.require_version('Gst', '1.0'); from gi.repository import Gst; Gst.Structure.__getitem__"
+	need gir1.2-gst-plugins-bad-1.0 debian_python "import gi; gi.require_version('GstWebRTC', '1.0')"
+	need gstreamer1.0-plugins-base gst_plugin opus
+	need gstreamer1.0-plugins-good gst_plugin rtp
+	need gstreamer1.0-plugins-bad gst_plugin webrtc
+	need gstreamer1.0-nice gst_plugin nice
 	need nodejs have node
 	need npm have npm
 }
@@ -46,9 +66,6 @@ check() {
 	"check_$1"
 	missing=${missing# }
 }
-
-# Debian's modules belong to its own python3, whichever is first on the PATH.
-debian_python() { "${PYTHON:-/usr/bin/python3}" -c "$1"; }
 
 # fail LINE...
 fail() {

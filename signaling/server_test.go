@@ -3,6 +3,7 @@ package signaling
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -76,8 +77,8 @@ func begin(t *testing.T, cfg Config) *service {
 	if s.engine, err = media.Listen(media.Config{Listen: "127.0.0.1:0", Sink: s, Logger: cfg.Logger}); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Media, cfg.Rooms, cfg.Events, cfg.Loopback = s.engine, s.registry, hub, true
-	cfg.Ingest = ingest.New(ingest.Config{}) // nothing comes that way
+	streams := ingest.New(ingest.Config{}) // none is opened: what is tested is WHIP
+	cfg.Media, cfg.Ingest, cfg.Rooms, cfg.Events, cfg.Loopback = s.engine, streams, s.registry, hub, true
 	s.server = New(cfg)
 	front := httptest.NewUnstartedServer(nil)
 	front.Config = s.server.HTTPServer(context.Background())
@@ -85,7 +86,7 @@ func begin(t *testing.T, cfg Config) *service {
 	s.url = front.URL
 	t.Cleanup(func() {
 		front.Close()
-		if err := s.engine.Close(context.Background()); err != nil {
+		if err := errors.Join(s.engine.Close(context.Background()), streams.Close(context.Background())); err != nil {
 			t.Error(err)
 		}
 		if err := db.Close(); err != nil {

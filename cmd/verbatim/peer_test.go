@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/pion/ice/v4"
@@ -21,6 +22,7 @@ type peer struct {
 	pc   *webrtc.PeerConnection
 	out  webrtc.TrackLocalWriter // set by Bind, before it is connected
 	next rtp.Header              // of the next Send
+	gone chan struct{}           // closed when the server has ended the connection
 }
 
 // connectPeer makes one; exchange takes its offer to the server.
@@ -51,7 +53,7 @@ func connectPeer(ctx context.Context, network transport.Net, exchange whipclient
 	if err != nil {
 		return nil, err
 	}
-	p := &peer{pc: pc, next: rtp.Header{Version: 2, PayloadType: 111}}
+	p := &peer{pc: pc, next: rtp.Header{Version: 2, PayloadType: 111}, gone: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, pc.Close())
@@ -61,9 +63,14 @@ func connectPeer(ctx context.Context, network transport.Net, exchange whipclient
 		return nil, err
 	}
 	connected := make(chan struct{})
+	var up, down sync.Once
 	pc.OnConnectionStateChange(func(st webrtc.PeerConnectionState) {
-		if st == webrtc.PeerConnectionStateConnected {
-			close(connected)
+		switch st {
+		case webrtc.PeerConnectionStateConnected:
+			up.Do(func() { close(connected) })
+		case webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
+			down.Do(func() { close(p.gone) })
+		default:
 		}
 	})
 	offer, err := pc.CreateOffer(nil)

@@ -59,11 +59,17 @@ type process struct {
 
 func serve(t *testing.T, data, recognizer string, more ...string) *process {
 	t.Helper()
+	return serveTo(t, os.Stderr, data, recognizer, more...)
+}
+
+// serveTo is serve with another place for what the server logs.
+func serveTo(t *testing.T, stderr *os.File, data, recognizer string, more ...string) *process {
+	t.Helper()
 	args := append([]string{
 		"serve", "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--data", data, "--recognizer", recognizer,
 	}, more...)
 	cmd := verbatim(context.Background(), args...)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -271,6 +277,17 @@ func TestRefusesToListenEverywhere(t *testing.T) {
 	cmd := verbatim(t.Context(), "serve", "--listen", "0.0.0.0:0", "--media-listen", "127.0.0.1:0", "--data", t.TempDir(), "--recognizer", "none:")
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "--insecure") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// What is wrong with an ICE server is told without its secret, given by flag or
+// environment.
+func TestSecretsAreNotRepeated(t *testing.T) {
+	cmd := verbatim(t.Context(), "serve", "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--data", t.TempDir(), "--recognizer", "none:")
+	cmd.Env = append(cmd.Env, "VERBATIM_ICE_SERVER=stun:stun.example.net,turn:turn.example.net?username=u&credential=SECRET&transport=sctp")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "--ice-server, number 2") || strings.Contains(string(out), "SECRET") {
 		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -39,7 +39,7 @@ type Link struct {
 
 // NewLink makes a link that behaves the same for the same seed.
 func NewLink(c Conditions, seed uint64) *Link {
-	return &Link{c: c, random: rand.New(rand.NewPCG(seed, 0x6c696e6b))} //nolint:gosec // G404: must be repeatable
+	return &Link{c: c, random: rand.New(rand.NewPCG(seed, 0x6c696e6b))}
 }
 
 // Up decides about a packet that goes up: how long it takes, and whether it is

@@ -195,7 +195,7 @@ func TestOpusFrames(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		packet []byte
-		want   []int // sizes; nil: malformed
+		want   []int // bytes of each frame, none if it is malformed
 	}{
 		{"one", []byte{toc, 1, 2, 3}, []int{3}},
 		{"one that is left out", []byte{toc}, []int{0}},

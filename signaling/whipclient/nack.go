@@ -146,8 +146,8 @@ func (r *resender) remember(now time.Time, p *rtp.Packet) (report *rtcp.SenderRe
 	r.packets++
 	r.octets += uint32(len(p.Payload))
 	s := &r.history[p.SequenceNumber%historySize]
-	payload := append(s.packet.Payload[:0], p.Payload...)
-	*s = sentPacket{packet: rtp.Packet{Header: p.Header, Payload: payload}, kept: true}
+	room := s.packet.Payload[:0]
+	*s = sentPacket{packet: rtp.Packet{Header: p.Header, Payload: append(room, p.Payload...)}, kept: true}
 	return report
 }
 

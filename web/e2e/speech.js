@@ -13,8 +13,22 @@ export function wordsOf(name) {
 }
 
 function samples(name) {
-  const b = readFileSync(join(folder, `${name}.wav`)).subarray(44); // canonical header
+  return wavSamples(readFileSync(join(folder, `${name}.wav`)));
+}
+
+/** The samples of a WAV file with the canonical header, 16 kHz mono s16. @param {Buffer} file */
+export function wavSamples(file) {
+  const b = file.subarray(44);
   return new Int16Array(b.buffer.slice(b.byteOffset, b.byteOffset + b.length));
+}
+
+// Where the voice itself begins and ends: the files have some room around it.
+const loud = (x) => Math.abs(x) > 700;
+
+/** The samples of a sentence from where the voice begins to where it ends. */
+export function voice(name) {
+  const pcm = samples(name);
+  return pcm.subarray(pcm.findIndex(loud), pcm.findLastIndex(loud) + 1);
 }
 
 /**
@@ -29,8 +43,6 @@ export function recording(names, { lead = 1_500, pause = 3_000 } = {}) {
   let at = lead;
   for (const name of names) {
     const pcm = samples(name);
-    // Where the voice itself begins and ends: the files have some room around it.
-    const loud = (x) => Math.abs(x) > 700;
     const from = at + (pcm.findIndex(loud) / rate) * 1000;
     const to = at + (pcm.findLastIndex(loud) / rate) * 1000;
     spans.push({ name, from, to });

@@ -47,7 +47,7 @@ func newHarness(ctx context.Context, o options, dir string) (*harness, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ns.Do(func() error { return realtime(serversNext) }); err != nil {
+	if err := ns.Do(func() error { return prioritize(serversNext) }); err != nil {
 		ns.Close()
 		return nil, fmt.Errorf("let the servers come before all other processes: %w", err)
 	}

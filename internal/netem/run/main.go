@@ -98,13 +98,11 @@ func main() {
 		err = inside(args[1:])
 	default:
 		err = outside(args)
+		if exit := new(exec.ExitError); errors.As(err, &exit) { // it has said why
+			os.Exit(max(1, exit.ExitCode()))
+		}
 	}
-	var exit *exec.ExitError
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.As(err, &exit):
-		os.Exit(max(1, exit.ExitCode())) // it has said why
-	default:
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "netem:", err)
 		os.Exit(1)
 	}
@@ -123,7 +121,7 @@ func outside(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := realtime(networkFirst); err != nil {
+	if err := prioritize(networkFirst); err != nil {
 		return fmt.Errorf("come before all other processes: %w", err)
 	}
 	signals := make(chan os.Signal, 1)

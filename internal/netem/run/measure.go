@@ -177,7 +177,7 @@ func collect(trace []netem.RTP) (packets []packet, m measure) {
 // the number at place 0.
 func extended(newest int, base, seq uint16) int {
 	newest = max(newest, 0)
-	return newest + int(int16(seq-base-uint16(newest))) //nolint:gosec // G115: modulo 2^16 is meant
+	return newest + int(int16(seq-base-uint16(newest)))
 }
 
 // firstAndLast are the first packet of the track, which is the oldest of those

@@ -202,8 +202,12 @@ func TestMisses(t *testing.T) {
 	if m := misses(o, rs); len(m) != 3 {
 		t.Errorf("missed %q", m)
 	}
+	rs[3].Measure.PaceP99 = 251
+	if m := misses(o, rs); len(m) != 4 || !strings.Contains(m[2], "too busy") {
+		t.Errorf("missed %q", m)
+	}
 	rs[5].Err = "lost"
-	if m := misses(o, rs); len(m) != 4 {
+	if m := misses(o, rs); len(m) != 5 {
 		t.Errorf("missed %q", m)
 	}
 }

@@ -10,7 +10,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 )
+
+// maxPace is how late a sender may be (p99) for its cell to be trusted.
+const maxPace = 250 * time.Millisecond
 
 const (
 	docsBegin = "<!-- netem: begin -->\n"
@@ -59,15 +63,16 @@ func table(o options, all []result) string {
 		}
 		fmt.Fprintf(&b, "**%s**, %v a cell, %d words; the network was late by %.1f ms (p99), the sender by %.0f ms.\n\n",
 			sender, o.duration, of[0].Words, of[0].LateP99, slowest(of))
-		b.WriteString("| loss | round trip | jitter | reordered | recovered | concealed | residual | extra delay p50 | p99 | idle p99 | words lost | added |\n")
-		b.WriteString("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+		b.WriteString("| loss | round trip | jitter | lost | reordered | recovered | concealed | residual | extra delay p50 | p99 | idle p99 | words lost | added |\n")
+		b.WriteString("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 		for _, r := range of {
 			fmt.Fprintf(&b, "| %s | %d ms | %d ms | ", r.cell.loss, r.cell.RTT.Milliseconds(), r.cell.Jitter.Milliseconds())
 			if r.Err != "" {
-				b.WriteString("failed | | | | | | | | |\n")
+				b.WriteString("failed | | | | | | | | | |\n")
 				continue
 			}
-			fmt.Fprintf(&b, "%.1f %% | %.2f %% | %.3f %% | %.3f %% | %.0f ms | %.0f ms | %.0f ms | ",
+			fmt.Fprintf(&b, "%.1f %% | %.1f %% | %.2f %% | %.3f %% | %.3f %% | %.0f ms | %.0f ms | %.0f ms | ",
+				percent(int64(r.Measure.Lost), int64(r.Measure.Sent)),
 				percent(int64(r.Measure.Reordered), int64(r.Measure.Sent)), r.recovered(), r.concealed(), r.residual(),
 				r.Measure.ExtraP50, r.Measure.ExtraP99, r.Measure.IdleP99)
 			if r.Words > 0 {
@@ -105,6 +110,9 @@ func misses(o options, all []result) (missed []string) {
 		}
 		if idle := r.Measure.IdleP99; idle > ms(o.tolerance) {
 			miss("delayed by %.0f ms (p99) where nothing was missing, at most %v", idle, o.tolerance)
+		}
+		if pace := r.Measure.PaceP99; pace > ms(maxPace) {
+			miss("the sender was late by %.0f ms (p99), more than %v: this machine is too busy for so many cells (-together)", pace, maxPace)
 		}
 		if off := r.Measure.Off; off <= -1 || off >= 1 {
 			miss("the track is %+.1f ms longer than what was sent", off)

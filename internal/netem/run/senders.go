@@ -109,11 +109,12 @@ func (h *harness) chromium(ctx context.Context, sites []*site) (err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	cmd.Stderr = log
+	cmd.Env = append(os.Environ(), "TMPDIR="+h.dir) // the browser's profile
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	if err := startOrdinary(cmd, sendersNice); err != nil {
+	if err := startAt(chromiumLast, cmd); err != nil {
 		return err
 	}
 	for lines := bufio.NewScanner(out); lines.Scan(); {

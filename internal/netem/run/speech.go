@@ -70,7 +70,7 @@ func readWAV(file string) ([]int16, error) {
 	}
 	pcm := make([]int16, (len(b)-wavHeader)/2)
 	for i := range pcm {
-		pcm[i] = int16(binary.LittleEndian.Uint16(b[wavHeader+2*i:])) //nolint:gosec // G115: it is signed
+		pcm[i] = int16(binary.LittleEndian.Uint16(b[wavHeader+2*i:]))
 	}
 	return pcm, nil
 }

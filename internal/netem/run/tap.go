@@ -59,7 +59,7 @@ func readTap(file string) ([]reading, error) {
 	var all []reading
 	for ; len(b) >= 16; b = b[16:] {
 		all = append(all, reading{
-			samples: int64(binary.LittleEndian.Uint64(b)), //nolint:gosec // G115: a count
+			samples: int64(binary.LittleEndian.Uint64(b)),
 			at:      time.Unix(0, int64(binary.LittleEndian.Uint64(b[8:]))),
 		})
 	}

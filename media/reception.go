@@ -152,5 +152,3 @@ const (
 func waitFor(rtt, jitter time.Duration) time.Duration {
 	return min(max(waitTrips*rtt+4*jitter, minWait), maxWait)
 }
-
-func (r *reception) jitterTime() time.Duration { return time.Duration(r.jitter) }

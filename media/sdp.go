@@ -228,7 +228,8 @@ func tuneAnswer(text string, preferRED bool) (string, payloadTypes, error) {
 			attrs = append(attrs, sdp.NewAttribute("fmtp", pt+" "+opus+"/"+opus))
 		}
 	}
-	m.Attributes = append(attrs, sdp.NewAttribute("ptime", tunedPtime))
+	attrs = append(attrs, sdp.NewAttribute("ptime", tunedPtime))
+	m.Attributes = attrs
 	b, err := d.Marshal()
 	if err != nil {
 		return "", payloadTypes{}, fmt.Errorf("write our own answer: %w", err)

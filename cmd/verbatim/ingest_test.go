@@ -209,7 +209,9 @@ func TestIngestRates(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%d Hz: audio.wav is not what was sent, resampled", rate)
 		}
-		if r, lag := correlate(speak, got); r < 0.9 || lag > 6*16 {
+		r, lag := correlate(speak, got)
+		t.Logf("%d Hz: correlation with the original %.4f, %d samples late", rate, r, lag)
+		if r < 0.9 || lag > 6*16 { // both resamplers are late
 			t.Errorf("%d Hz: correlation with the original %.3f, %d samples late", rate, r, lag)
 		}
 	}

@@ -49,6 +49,15 @@ func (c *conn) stop(code websocket.StatusCode, reason string, last *ack) {
 	})
 }
 
+func (c *conn) ending() bool {
+	select {
+	case <-c.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
 // send queues a message. A peer that does not read gets no more of them, and is
 // cut off by the write that is stuck.
 func (c *conn) send(m any) {

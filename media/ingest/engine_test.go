@@ -299,6 +299,27 @@ func TestBadMessages(t *testing.T) {
 	}
 }
 
+// What comes behind a bad message is not taken in: the client could not know.
+func TestNothingCountsBehindABadMessage(t *testing.T) {
+	for range 50 { // it is a race
+		inWorld(t, 0, func(t *testing.T, w *world) {
+			c, r := w.hello(16000, "")
+			c.audio(0, 320)
+			_ = c.ws.Write(t.Context(), websocket.MessageBinary, []byte("bad"))
+			_ = c.send(640, 960)
+			c.rest()
+			if c.code != codeBadMessage {
+				t.Errorf("closed with %d", c.code)
+			}
+			c, r = w.hello(16000, r.Resume)
+			if r.Next != 320 {
+				t.Errorf("resumed at %d", r.Next)
+			}
+			c.cut()
+		})
+	}
+}
+
 func TestOtherRateOnResume(t *testing.T) {
 	inWorld(t, 0, func(t *testing.T, w *world) {
 		c, r := w.hello(16000, "")

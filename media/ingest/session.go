@@ -117,7 +117,7 @@ func (s *session) live(ctx context.Context) {
 				expire.Reset(resumeWithin)
 			}
 		case m := <-in:
-			if m.conn == s.conn {
+			if m.conn == s.conn && !m.conn.ending() { // nothing counts behind a bad message
 				s.receive(ctx, m)
 			}
 		case <-pace.C:

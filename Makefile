@@ -54,6 +54,8 @@ test: deps-test build ## install what the tests need, then run them all
 	@go test ./media ./media/audio ./media/reorder ./pipeline/tracklog -rapid.checks=10000
 	$(call heading,two hours of meeting)
 	@go test ./cmd/verbatim -run TwoHours
+	$(call heading,a million mutated packets)
+	@$(MAKE) --no-print-directory attack-media
 	$(call heading,web: node --test)
 	@node --test $(wildcard web/client/*.test.js web/app/*.test.js)
 	@$(MAKE) --no-print-directory e2e

@@ -200,8 +200,8 @@ func FuzzControl(f *testing.F) {
 		s.name(now.Add(time.Second), &block)
 		var want rtcp.SenderReport
 		if err := want.Unmarshal(b); err == nil && want.SSRC == ssrc {
-			if block.LastSenderReport != uint32(want.NTPTime>>16) || block.Delay != 65536 {
-				t.Errorf("the report's middle bits are %#x, %d later; want %#x", block.LastSenderReport, block.Delay, uint32(want.NTPTime>>16))
+			if middle := want.NTPTime >> 16 & 0xffffffff; uint64(block.LastSenderReport) != middle || block.Delay != 65536 {
+				t.Errorf("the report's middle bits are %#x, %d later; want %#x", block.LastSenderReport, block.Delay, middle)
 			}
 		}
 		if block.LastSenderReport != 0 && (len(b) < srLen || binary.BigEndian.Uint32(b[4:]) != ssrc) {

@@ -1,6 +1,7 @@
 package media
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"sync"
@@ -68,7 +69,7 @@ func (w *muxWorld) gets(c *muxConn, want []byte, from int) {
 	defer late.Stop()
 	var b [receiveMTU]byte
 	n, addr, err := c.ReadFromAddrPort(b[:])
-	if err != nil || string(b[:n]) != string(want) || addr != w.addr(from) {
+	if err != nil || !bytes.Equal(b[:n], want) || addr != w.addr(from) {
 		w.t.Fatalf("session %s got %x from %v (%v), want %x from %v", c.name, b[:n], addr, err, want, w.addr(from))
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/stun/v4"
 	"github.com/pion/transport/v5"
@@ -273,7 +274,8 @@ func (a *attacker) send(r *rand.Rand, n int, wild bool) (sent int) {
 			a.v.pace()
 		}
 		if r.IntN(8) == 0 {
-			_ = a.control(control(r, a.next.SSRC, wild)) // RTCP of which it makes nothing is no matter
+			raw := rtcp.RawPacket(control(r, a.next.SSRC, wild))
+			_ = a.pc.WriteRTCP([]rtcp.Packet{&raw}) // what does not get out is no matter
 			continue
 		}
 		h, payload := a.packet(r, wild)

@@ -50,7 +50,7 @@ func newHouse(t *testing.T) *house {
 		}
 	}
 	h := &house{t: t, server: &server{log: slog.New(slog.DiscardHandler), hub: &events.Hub{}}}
-	dir, err := t.TempDir(), error(nil)
+	dir := t.TempDir()
 	db, err := store.Open(t.Context(), filepath.Join(dir, "verbatim.db"))
 	must(err)
 	h.logs, err = tracklog.New(tracklog.Options{Dir: filepath.Join(dir, "tracks"), SyncEvery: -1, Logger: h.log})

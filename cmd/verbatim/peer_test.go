@@ -8,7 +8,6 @@ import (
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
-	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/transport/v5"
 	"github.com/pion/webrtc/v4"
@@ -105,12 +104,6 @@ func (p *peer) Send(payload []byte, ticks int64) error {
 	p.next.SequenceNumber++
 	p.next.Timestamp += uint32(ticks)
 	return err
-}
-
-// control sends RTCP as it is, a whole number of 32 bit words.
-func (p *peer) control(b []byte) error {
-	raw := rtcp.RawPacket(b)
-	return p.pc.WriteRTCP([]rtcp.Packet{&raw})
 }
 
 func (p *peer) Close() error { return p.pc.Close() }

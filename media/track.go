@@ -262,6 +262,12 @@ func (t *track) push(ctx context.Context, now time.Time, seq uint16, v payload) 
 		v.bytes = slices.Clone(v.bytes)
 	}
 	verdict, missed := t.reorder.Push(now, seq, v)
+	for verdict == reorder.Full {
+		if p, ok := t.reorder.Flush(); ok {
+			t.place(p)
+		}
+		verdict, missed = t.reorder.Push(now, seq, v)
+	}
 	switch verdict {
 	case reorder.Accepted:
 		t.reception.take(now, seq, v.timestamp, v.rate, t.sentAgain(missed))

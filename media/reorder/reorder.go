@@ -55,6 +55,7 @@ const (
 	Late              // arrived after its place had been given up
 	Stray             // far from all others: ignored unless the next one confirms it
 	Jumped            // a second one in a row, far from all others: see Buffer.Restart
+	Full              // beyond the window, not far from the newest one: Flush one, then push it again
 )
 
 // Packet is what comes out of a Buffer, in order.
@@ -129,12 +130,15 @@ func (b *Buffer[T]) Push(now time.Time, seq uint16, v T) (verdict Verdict, misse
 	ext, newest := b.extended(seq)
 	starting := !b.startBy.IsZero()
 	switch {
-	case starting && newest-ext >= Window, !starting && ext < b.next-Window, ext >= b.next+Window:
+	case starting && newest-ext >= Window, !starting && ext < b.next-Window, ext > newest+Window:
 		if b.hasStray && seq == b.stray+1 {
 			return Jumped, 0
 		}
 		b.hasStray, b.stray = true, seq
 		return Stray, 0
+	case ext >= b.next+Window:
+		b.hasStray = false
+		return Full, 0
 	case starting && ext < b.next:
 		b.hasStray = false
 		b.prepend(now, int(b.next-ext))

@@ -249,7 +249,14 @@ func checkArbitrary(t interface{ Fatalf(string, ...any) }, seqs []uint16) {
 	now, last := t0, int64(-1)
 	for i, seq := range seqs {
 		now = now.Add(time.Duration(i%7) * 10 * time.Millisecond)
-		if v, _ := b.Push(now, seq, i); v == Jumped {
+		v, _ := b.Push(now, seq, i)
+		for v == Full {
+			if p, ok := b.Flush(); ok {
+				last = p.Ext
+			}
+			v, _ = b.Push(now, seq, i)
+		}
+		if v == Jumped {
 			for _, ok := b.Flush(); ok; _, ok = b.Flush() {
 			}
 			b.Restart()

@@ -39,7 +39,7 @@ function browser(launch, prepare) {
       await until(async () => {
         const { meeting } = await server.json(`/v1/rooms/${room}`);
         return meeting?.tracks[0]?.coverage.duration_ms > enough;
-      }, `${enough} ms of audio`, 2 * enough);
+      }, `${enough} ms of audio`, 4 * enough);
       await page.evaluate(() => window.verbatim.leave());
     } finally {
       await b.close();

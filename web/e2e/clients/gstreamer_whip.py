@@ -50,10 +50,10 @@ def ask(webrtc, signal, *args):
 
 def main(file, endpoint, codec="opus", frame_ms="20", dtx=""):
     Gst.init(None)
-    # A file is read as fast as it can be sent; clocksync makes it real time.
+    # The file is sent in real time: webrtcbin waits for each packet's time.
     pipeline = Gst.parse_launch(
         "filesrc name=file ! wavparse ! audioconvert ! audioresample"
-        f" ! {encoder(codec, frame_ms, dtx == 'dtx')} pt={PT[codec]} ! clocksync name=sent"
+        f" ! {encoder(codec, frame_ms, dtx == 'dtx')} pt={PT[codec]} name=sent"
         " ! webrtcbin name=webrtc bundle-policy=max-bundle"
     )
     pipeline.get_by_name("file").set_property("location", file)

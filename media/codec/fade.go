@@ -6,7 +6,7 @@ import "verbatim/media/audio"
 const (
 	minPeriod = audio.FrameRate * 25 / 10000 // 2.5 ms: 400 Hz
 	maxPeriod = audio.FrameRate * 16 / 1000  // 16 ms: 62.5 Hz
-	fadeTime  = audio.FrameRate * 40 / 1000
+	fadeTime  = audio.FrameRate * 120 / 1000 // measured: docs/CONCEALMENT.md
 )
 
 // fade draws out what was heard last: it repeats the last pitch period, fading
@@ -43,19 +43,19 @@ func (f *fade) conceal(pcm []int16) {
 	clear(pcm[n:])
 }
 
-// period is the lag, up to half of x, at which the end of x is most like itself
-// (normalized autocorrelation). Every other sample is enough for that.
+// period is the lag, up to half of x, at which the second half of x is most like
+// what came before it (normalized autocorrelation), and half of x if nothing is.
+// Pairs of samples are exact enough.
 func period(x *[2 * maxPeriod]int16) int {
 	const n = maxPeriod / 2
-	var even [2 * n]float32
-	for i := range even {
-		even[i] = float32(x[2*i]) + float32(x[2*i+1])
+	var pairs [2 * n]float32
+	for i := range pairs {
+		pairs[i] = float32(x[2*i]) + float32(x[2*i+1])
 	}
-	end := even[n:]
 	best, at := float32(0), n
 	for lag := minPeriod / 2; lag <= n; lag++ {
-		before := even[n-lag : 2*n-lag]
-		c, energy := dot(end, before), dot(before, before)
+		before := pairs[n-lag : 2*n-lag]
+		c, energy := dot(pairs[n:], before), dot(before, before)
 		if c > 0 && c*c > best*energy {
 			best, at = c*c/energy, lag
 		}

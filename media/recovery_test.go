@@ -2,13 +2,16 @@ package media
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
 
 	"verbatim/internal/speech"
@@ -131,6 +134,58 @@ func TestReportsTellOfLoss(t *testing.T) {
 		}
 		if last.LastSenderReport == 0 {
 			t.Error("the last report names no sender report")
+		}
+	})
+}
+
+// slowLog takes its time with the first packet.
+type slowLog struct {
+	*memoryLog
+	once sync.Once
+}
+
+func (l *slowLog) OpenTrack(context.Context, string, time.Time) (Log, error) { return l, nil }
+
+func (l *slowLog) Append(ctx context.Context, ps ...audio.Packet) error {
+	l.once.Do(func() { time.Sleep(time.Second) })
+	return l.memoryLog.Append(ctx, ps...)
+}
+
+// What still waits to be read of a stream when the client changes its SSRC is
+// taken in before what comes on the new one.
+func TestRestOfAStreamBeforeTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.engine.cfg.Sink = &slowLog{memoryLog: w.log}
+		r := &renumber{}
+		w.interceptors = &interceptor.Registry{}
+		w.interceptors.Add(r)
+		conn := w.connect()
+		packets := sentPackets(t)[:12]
+		for i, p := range packets {
+			r.ssrc.Store(uint32(1000 + i/6))
+			if err := conn.Send(p.Payload, p.Samples); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(60 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		w.engine.CloseSession("session", audio.ReasonLeft)
+		<-w.log.closed
+		_ = conn.Close()
+		w.stop()
+		n := 0
+		for _, p := range w.log.packets {
+			if p.Kind != audio.Coded {
+				continue
+			}
+			if n >= len(packets) || !bytes.Equal(p.Payload, packets[n].Payload) {
+				t.Fatalf("coded packet %d is not what was sent", n)
+			}
+			n++
+		}
+		if n != len(packets) {
+			t.Errorf("%d packets were taken in of %d", n, len(packets))
 		}
 	})
 }

@@ -25,6 +25,9 @@ import (
 // eight times more work than processors).
 const lastWords = 400 * time.Millisecond
 
+// restTime is enough to read what may wait of a stream, 128 KiB.
+const restTime = 20 * time.Millisecond
+
 // maxAhead is how much more audio a session may send than time has passed:
 // enough for any burst after a stall, too little to make hours of it.
 const maxAhead = time.Minute
@@ -98,8 +101,11 @@ func (t *track) run(ctx context.Context) error {
 		limit    time.Time // when it stops whatever comes
 	)
 	for t.err == nil {
-		remote, changed, ended := t.remote()
-		if changed {
+		remote, before, ended := t.remote()
+		if remote != before {
+			if before != nil {
+				t.rest(ctx, before, buf[:], &pkt)
+			}
 			deadline = time.Unix(1, 0)
 			t.restart(ctx)
 			t.ssrc = uint32(remote.SSRC())
@@ -159,13 +165,28 @@ func isTimeout(err error) bool {
 	return errors.As(err, &e) && e.Timeout()
 }
 
-// remote is the stream to read now; changed says that it was another before.
-func (t *track) remote() (r *webrtc.TrackRemote, changed, ended bool) {
+// remote is the stream to read now, and the one that was read before.
+func (t *track) remote() (r, before *webrtc.TrackRemote, ended bool) {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
-	changed = t.s.remote != t.s.newest
-	t.s.remote = t.s.newest
-	return t.s.remote, changed, t.s.reason != 0
+	before, t.s.remote = t.s.remote, t.s.newest
+	return t.s.remote, before, t.s.reason != 0
+}
+
+// rest takes in what waits to be read of a stream in whose place another one has
+// come.
+func (t *track) rest(ctx context.Context, r *webrtc.TrackRemote, buf []byte, pkt *rtp.Packet) {
+	// pion looks at the deadline before it looks whether something waits.
+	_ = r.SetReadDeadline(time.Now().Add(restTime)) // fails only once it is closed, and then Read does
+	for {
+		n, _, err := r.Read(buf)
+		if err != nil && !errors.Is(err, webrtc.ErrCodecNotFound) {
+			return
+		}
+		now := time.Now()
+		t.receive(ctx, now, buf[:n], pkt)
+		t.drain(ctx, now)
+	}
 }
 
 // setDeadline sets the read deadline unless the session was interrupted since

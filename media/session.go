@@ -25,8 +25,8 @@ const (
 	// What a client may send for long, and at once after a stall. The most that
 	// audio needs is 400 packets a second (2.5 ms each) and 64 KB/s (Opus at
 	// 510 kb/s), a few times that with redundancy and what is sent again.
-	maxPackets, packetBurst = 2000, 20000
-	maxBytes, byteBurst     = 512 << 10, 4 << 20
+	maxPackets, packetBurst = 2000, 10000
+	maxBytes, byteBurst     = 512 << 10, 1 << 20
 	// maxSSRCs is how many SSRCs a client may use in the life of a session; each
 	// costs memory. Browsers use one or two.
 	maxSSRCs = 16

@@ -21,36 +21,52 @@ func (r result) rate(sentences []int) float64 {
 	return 100 * float64(wrong) / float64(words)
 }
 
-// table makes Markdown of what measure printed.
+// table makes Markdown of what measure printed; the last rows are the sums of all
+// with losses.
 func table(in io.Reader, out io.Writer) error {
 	results := map[string]result{}
-	var names []string
+	var names, sums []string
+	add := func(cell, method string, r result) {
+		sum, ok := results[cell+method]
+		if !ok {
+			sum = result{make([]int, len(r.wrong)), make([]int, len(r.words))}
+			results[cell+method] = sum
+		}
+		for i := range r.wrong {
+			sum.wrong[i], sum.words[i] = sum.wrong[i]+r.wrong[i], sum.words[i]+r.words[i]
+		}
+	}
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
 		fields := strings.Split(lines.Text(), "\t")
 		if len(fields) < 5 {
 			return fmt.Errorf("not a result: %q", lines.Text())
 		}
-		cell := strings.Join(fields[:3], " | ")
-		r, ok := results[cell+fields[3]]
-		if !ok {
-			r = result{make([]int, len(fields)-4), make([]int, len(fields)-4)}
-		}
-		for i, f := range fields[4:] {
+		var r result
+		for _, f := range fields[4:] {
 			var wrong, words int
 			if _, err := fmt.Sscanf(f, "%d/%d", &wrong, &words); err != nil {
 				return fmt.Errorf("%q: %w", f, err)
 			}
-			r.wrong[i], r.words[i] = r.wrong[i]+wrong, r.words[i]+words
+			r.wrong, r.words = append(r.wrong, wrong), append(r.words, words)
 		}
+		cell, sum := strings.Join(fields[:3], " | "), fields[0]+" | all | 2–20 %"
 		if !slices.Contains(names, cell) {
 			names = append(names, cell)
 		}
-		results[cell+fields[3]] = r
+		add(cell, fields[3], r)
+		if fields[2] == "0 %" {
+			continue
+		}
+		if !slices.Contains(sums, sum) {
+			sums = append(sums, sum)
+		}
+		add(sum, fields[3], r)
 	}
 	if err := lines.Err(); err != nil {
 		return err
 	}
+	names = append(names, sums...)
 	w := bufio.NewWriter(out)
 	methods := []string{"silence", "fade", "PLC", "PLC+FEC"}
 	fmt.Fprintf(w, "| packets | losses | lost | words | %s |\n| --- | --- | ---: | ---: |%s\n",

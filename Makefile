@@ -88,16 +88,13 @@ netem-test: build
 lint: deps-run ## run golangci-lint (its first build takes minutes)
 	@$(GOLANGCI) run
 
+# As many at a time as there are processors, each with one.
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
-	@set -e; \
-	grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' --exclude-dir=node_modules . | xargs -n1 dirname | sort -u | while read -r dir; do \
-		for target in $$(go test -list '^Fuzz' "$$dir" | grep '^Fuzz'); do \
-			printf '\n\033[1m== %s %s\033[0m\n' "$$dir" "$$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$dir" || \
-				{ tail -n +1 "$$dir/testdata/fuzz/$$target"/*; exit 1; }; \
-		done; \
-	done
+	$(call heading,fuzzers: $(FUZZTIME) each)
+	@grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' --exclude-dir=node_modules . | xargs -n1 dirname | sort -u | \
+		while read -r dir; do go test -list '^Fuzz' "$$dir" | sed -n "s|^Fuzz|$(FUZZTIME) $$dir &|p"; done | \
+		xargs -P "$$(nproc)" -L 1 scripts/fuzz.sh
 
 .PHONY: attack-media
 attack-media: ## send a million mutated packets at a real server (a minute)

@@ -114,6 +114,13 @@ func (t *Timeline) Push(c Coding, emit func(Packet)) {
 	if t.running && c.Rate != t.rate {
 		t.Break()
 	}
+	if t.running && c.Origin == RED && int32(c.Timestamp-t.expect) < 0 {
+		// Of an earlier packet: senders leave out of RED what is too long for it
+		// (1,024 bytes), so blocks need not be of the packets right before.
+		t.strange++
+		t.Unusable(c.Ext)
+		return
+	}
 	switch {
 	case t.broken:
 		t.emit(Packet{Kind: Discontinuity, Samples: t.passed(c.Arrived)}, emit)

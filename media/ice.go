@@ -321,7 +321,7 @@ func (s *Session) seen(_ *stun.Message, _, remote ice.Candidate, _ *ice.Candidat
 	}
 	s.ice.remotes[netip.AddrPortFrom(addr, uint16(remote.Port()))] = struct{}{}
 	if len(s.ice.remotes) > maxRemotes {
-		s.end(audio.ReasonServer)
+		s.refuse("it sends from too many addresses")
 	}
 	return false
 }

@@ -29,6 +29,7 @@ type memoryLog struct {
 	packets []audio.Packet
 	opened  int
 	closed  chan audio.Reason
+	stall   func(ps []audio.Packet) // what an Append waits for; may be nil
 }
 
 func (l *memoryLog) OpenTrack(context.Context, string, time.Time) (Log, error) {
@@ -39,6 +40,9 @@ func (l *memoryLog) OpenTrack(context.Context, string, time.Time) (Log, error) {
 func (l *memoryLog) SessionClosed(_ string, r audio.Reason) { l.closed <- r }
 
 func (l *memoryLog) Append(_ context.Context, ps ...audio.Packet) error {
+	if l.stall != nil {
+		l.stall(ps)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range ps {

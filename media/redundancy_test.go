@@ -123,6 +123,7 @@ func TestRedundancyThatContradictsTheTimestamps(t *testing.T) {
 	}{
 		{"in its place", 2880, "coded 2880, coded 2880, coded 2880"},
 		{"overlapping the packet", 2879, "coded 2880, lost 2880, coded 2880"},
+		{"once more what came before", 2 * 2880, "coded 2880, lost 2880, coded 2880"},
 		{"at the same time", 0, "coded 2880, lost 2880, coded 2880"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -28,6 +28,11 @@ const lastWords = 400 * time.Millisecond
 // restTime is enough to read what may wait of a stream, 128 KiB.
 const restTime = 20 * time.Millisecond
 
+// busy is how much later than it was to a Read may return; more says that the
+// machine was busy. Then what has arrived meanwhile gets as long to be read
+// before anything is given up.
+const busy = 50 * time.Millisecond
+
 // maxAhead is how much more audio a session may send than time has passed:
 // enough for any burst after a stall, too little to make hours of it.
 const maxAhead = time.Minute
@@ -50,6 +55,7 @@ type track struct {
 	send     func(rtcp.Packet) // to the client
 	rtt      time.Duration     // the least that was measured lately; 0: not yet
 	reportAt time.Time         // when the next receiver report is due
+	held     time.Time         // until then nothing is given up; zero: no such time
 
 	asked  []uint16
 	blocks []red.Block
@@ -100,7 +106,7 @@ func (t *track) run(ctx context.Context) error {
 		quiet    time.Time // when an ended session stops waiting for more
 		limit    time.Time // when it stops whatever comes
 	)
-	for t.err == nil {
+	for over := false; !over && t.err == nil; {
 		remote, before, ended := t.remote()
 		if remote != before {
 			if before != nil {
@@ -112,8 +118,8 @@ func (t *track) run(ctx context.Context) error {
 		}
 		want, waiting := t.reorder.Deadline()
 		if ended {
-			now := time.Now()
 			if limit.IsZero() {
+				now := time.Now()
 				quiet, limit = now.Add(lastWords), now.Add(lastWords+maxWait)
 			}
 			if !waiting {
@@ -122,9 +128,9 @@ func (t *track) run(ctx context.Context) error {
 			if want.After(limit) {
 				want = limit
 			}
-			if !now.Before(limit) || (!now.Before(quiet) && !waiting) {
-				break
-			}
+		}
+		if !want.IsZero() && want.Before(t.held) {
+			want = t.held
 		}
 		if !want.Equal(deadline) || ended {
 			if t.setDeadline(remote, want, ended) {
@@ -134,6 +140,12 @@ func (t *track) run(ctx context.Context) error {
 		n, _, err := remote.Read(buf[:])
 		now := time.Now()
 		switch {
+		case t.held.IsZero() && !want.IsZero() && now.Sub(want) > busy:
+			t.held = now.Add(busy)
+		case !now.Before(t.held):
+			t.held = time.Time{}
+		}
+		switch {
 		case err == nil, errors.Is(err, webrtc.ErrCodecNotFound):
 			t.receive(ctx, now, buf[:n], &pkt)
 			t.report(now)
@@ -141,8 +153,9 @@ func (t *track) run(ctx context.Context) error {
 				quiet = now.Add(lastWords)
 			}
 		case isTimeout(err):
+			over = ended && t.held.IsZero() && !now.Before(quiet) && !waiting
 		case errors.Is(err, io.EOF) && ended:
-			limit = now.Add(-1)
+			over = true
 		case errors.Is(err, io.EOF):
 			t.s.end(audio.ReasonLeft)
 		case n > 0:
@@ -150,8 +163,9 @@ func (t *track) run(ctx context.Context) error {
 		default:
 			t.s.engine.log.Warn("a session's media cannot be read any more", "err", err)
 			t.s.end(audio.ReasonTimeout)
-			limit = now.Add(-1)
+			over = true
 		}
+		over = over || (ended && t.held.IsZero() && !now.Before(limit))
 		t.drain(ctx, now)
 	}
 	t.flush(ctx)
@@ -176,8 +190,9 @@ func (t *track) remote() (r, before *webrtc.TrackRemote, ended bool) {
 // rest takes in what waits to be read of a stream in whose place another one has
 // come.
 func (t *track) rest(ctx context.Context, r *webrtc.TrackRemote, buf []byte, pkt *rtp.Packet) {
+	t.held = time.Now().Add(restTime)
 	// pion looks at the deadline before it looks whether something waits.
-	_ = r.SetReadDeadline(time.Now().Add(restTime)) // fails only once it is closed, and then Read does
+	_ = r.SetReadDeadline(t.held) // fails only once it is closed, and then Read does
 	for {
 		n, _, err := r.Read(buf)
 		if err != nil && !errors.Is(err, webrtc.ErrCodecNotFound) {
@@ -350,8 +365,12 @@ func (t *track) ask(now time.Time) {
 
 // drain passes on what is in order by now.
 func (t *track) drain(ctx context.Context, now time.Time) {
+	by := now
+	if now.Before(t.held) {
+		by = time.Time{} // no deadline has passed by then
+	}
 	for {
-		p, ok := t.reorder.Pop(now)
+		p, ok := t.reorder.Pop(by)
 		if !ok {
 			break
 		}

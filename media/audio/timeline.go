@@ -9,6 +9,10 @@ const (
 	// maxDrift is how fast clocks may drift apart: 1 in 1,000. Real ones stay
 	// below 300 ppm.
 	maxDrift = 1000
+	// patience is for how long packets have to stay behind the wall clock without
+	// catching up to count as those of a sender that had paused. What the network
+	// held up comes faster than it lasts.
+	patience = 2 * time.Second
 )
 
 // Coding is one RTP packet on its way from the reorder buffer to the timeline.
@@ -34,7 +38,8 @@ type Coding struct {
 // What a coded packet lasts comes from the packet itself. Timestamps only say
 // how much time passed where nothing came, and the wall clock bounds that: the
 // timeline never leads the clock by more than 5 s through anything but audio
-// that really came, so no sequence of packets makes hours out of seconds.
+// that really came, so no sequence of packets makes hours out of seconds. Nor
+// does it stay behind the clock by more, but while the network holds things up.
 type Timeline struct {
 	seq     uint64
 	start   int64
@@ -58,6 +63,9 @@ type Timeline struct {
 	// the wall clock: at most leeway, won back at twice maxDrift.
 	credit int64
 	at     time.Time // of the newest packet
+
+	late   int64     // how far packets are behind the wall clock, while that is more than leeway
+	lateAt time.Time // since when
 }
 
 // Account adds up what was emitted so far.
@@ -106,11 +114,19 @@ func (t *Timeline) Push(c Coding, emit func(Packet)) {
 	if t.running && c.Rate != t.rate {
 		t.Break()
 	}
+	if t.running && c.Origin == RED && int32(c.Timestamp-t.expect) < 0 {
+		// Of an earlier packet: senders leave out of RED what is too long for it
+		// (1,024 bytes), so blocks need not be of the packets right before.
+		t.strange++
+		t.Unusable(c.Ext)
+		return
+	}
 	switch {
 	case t.broken:
 		t.emit(Packet{Kind: Discontinuity, Samples: t.passed(c.Arrived)}, emit)
 	case t.running:
 		t.gap(c, emit)
+		t.resume(c, emit)
 	}
 	t.running, t.broken, t.bad = true, false, 0
 	t.ext, t.rate, t.last = c.Ext, c.Rate, c.Samples
@@ -148,6 +164,24 @@ func (t *Timeline) gap(c Coding, emit func(Packet)) {
 		t.credit -= ahead
 		t.emit(Packet{Kind: Silence, Samples: step - lost}, emit)
 		t.emit(Packet{Kind: Lost, Samples: lost}, emit)
+	}
+}
+
+// resume notices a sender whose timestamps stood still while it paused, and
+// emits what the wall clock says has passed. (Browsers count what their source
+// gives: one that stops for ten minutes goes on as if nothing had been.) PCM is
+// counted by its sender, by contract.
+func (t *Timeline) resume(c Coding, emit func(Packet)) {
+	late := t.passed(c.Arrived)
+	switch {
+	case late <= leeway || c.Format == FormatPCM:
+		t.late = 0
+	case t.late == 0 || late < t.late-TickRate/2:
+		t.late, t.lateAt = late, c.Arrived
+	case c.Arrived.Sub(t.lateAt) >= patience:
+		t.strange++
+		t.emit(Packet{Kind: Discontinuity, Samples: min(late, t.late)}, emit)
+		t.late = 0
 	}
 }
 

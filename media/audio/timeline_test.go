@@ -64,6 +64,51 @@ func TestTimelineGaps(t *testing.T) {
 	}
 }
 
+// A sender whose timestamps stand still while it pauses (Web Audio that is
+// suspended) is where the wall clock says it is soon after. One that the network
+// held up is not moved, however slowly it catches up.
+func TestPauses(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		pause time.Duration
+		every time.Duration // arrivals of packets of 20 ms after it
+		want  int64
+	}{
+		{"ten minutes", 10 * time.Minute, 20 * time.Millisecond, 600},
+		{"four seconds", 4 * time.Second, 20 * time.Millisecond, 0},
+		{"a stall of 18 s", 18 * time.Second, 0, 0},
+		{"a stall that is caught up at half as fast again", 18 * time.Second, 13333 * time.Microsecond, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var tl Timeline
+			var got []Packet
+			emit := func(p Packet) { got = append(got, p) }
+			at, caughtUp := t0, t0
+			for i := range int64(6000) {
+				if caughtUp = caughtUp.Add(20 * time.Millisecond); i >= 500 {
+					at = at.Add(c.every)
+				}
+				if i == 500 {
+					at = at.Add(c.pause)
+				}
+				if i < 500 || c.want == 0 && c.pause > leeway*time.Second/TickRate && at.Before(caughtUp) {
+					at = caughtUp
+				}
+				tl.Push(Coding{Ext: i, Timestamp: uint32(i * frame), Rate: 48000, Samples: frame, Format: FormatOpus, Arrived: at}, emit)
+			}
+			if d := at.Sub(got[len(got)-1].At); c.want > 0 && d > time.Second {
+				t.Errorf("the last packet stands %v before its arrival", d)
+			}
+			// In a pause the clocks may drift apart, by 1 in 1,000.
+			if s := tl.Account().Discontinuity / TickRate; s != c.want*999/1000 {
+				t.Errorf("%d s of discontinuity, want %d less what clocks drift", s, c.want)
+			}
+			tl.End(at, ReasonLeft, emit)
+			checkInvariants(t, got)
+		})
+	}
+}
+
 func describe(ps []Packet) (s string) {
 	for i, p := range ps {
 		if i > 0 {

@@ -204,6 +204,27 @@ func TestCodecsChange(t *testing.T) {
 	}
 }
 
+// A sender that begins its numbers anew loses nothing by it: the first packet is
+// far from all others, and is believed as soon as the second one comes.
+func TestNumbersBeginAnew(t *testing.T) {
+	track, log := unconnected()
+	var pkt rtp.Packet
+	now := time.Now()
+	for i, seq := range []uint16{7, 8, 40000, 40001, 40002, 9} {
+		opus := []byte{11 << 3, byte(i)}
+		track.receive(t.Context(), now, rtpPacket(t, opusType, seq, uint32(i)*2880, opus), &pkt)
+		track.drain(t.Context(), now)
+		now = now.Add(60 * time.Millisecond)
+	}
+	track.flush(t.Context())
+	if s := describe(log.packets); s != "coded 2880, coded 2880, discontinuity 0, coded 2880, coded 2880, coded 2880" {
+		t.Errorf("got %s", s)
+	}
+	if track.counts.Stray != 1 {
+		t.Errorf("%d strays, want the last one alone", track.counts.Stray)
+	}
+}
+
 type step struct {
 	pt      uint8
 	ts      uint32

@@ -57,6 +57,7 @@ type track struct {
 	reportAt time.Time         // when the next receiver report is due
 	held     time.Time         // until then nothing is given up; zero: no such time
 
+	stray  payload // the last one that was far from all others in number
 	asked  []uint16
 	blocks []red.Block
 	out    []audio.Packet // emitted and not yet appended
@@ -313,8 +314,16 @@ func (t *track) push(ctx context.Context, now time.Time, seq uint16, v payload) 
 		t.counts.Late++
 	case reorder.Stray:
 		t.counts.Stray++
+		t.stray = v
 	case reorder.Jumped:
 		t.restart(ctx)
+		// The stray one before was the first of those that follow. It may be old;
+		// what tells of the new numbers' place in time is the one that came now.
+		t.counts.Stray--
+		first, at := t.stray, now.Add(-time.Duration(t.stray.samples)*time.Second/audio.TickRate)
+		t.stray = payload{}
+		t.reorder.Push(at, seq-1, first)
+		t.reception.take(at, seq-1, first.timestamp, first.rate, false)
 		t.reorder.Push(now, seq, v)
 		t.reception.take(now, seq, v.timestamp, v.rate, false)
 	}

@@ -78,8 +78,8 @@ var meetingOfTwoHours = []struct {
 			case 1: // a jump, which the second packet behind it confirms
 				p.next.SequenceNumber += 20000
 				p.next.Timestamp -= 5 * minute
-				s.send(hollow, 0, 60*ms)
-				s.breaks(60 * ms)
+				s.breaks(0)
+				s.send(hollow, 60*ms, 60*ms)
 			case 2: // of the sequence numbers alone: a hole in which no time passes
 				p.next.SequenceNumber += 200
 			}

@@ -72,6 +72,10 @@ type Config struct {
 	// (defaults 5 s and 15 s).
 	SilentAfter, FailedAfter time.Duration
 
+	// MaxSessions bounds the sessions, with those that are being set up (default
+	// 5,000; each needs 0.2 to 0.4 MB). More are refused: ErrFull.
+	MaxSessions int
+
 	// Net replaces the network, for tests.
 	Net transport.Net
 }
@@ -98,14 +102,21 @@ type Engine struct {
 	ctx    context.Context // of Sink and Log calls; ends when Close gives up
 	cancel context.CancelFunc
 
+	admitted atomic.Int64 // sessions, and those that are being set up
+
 	mu       sync.Mutex // guards sessions and closed
 	sessions map[string]*Session
 	closed   bool
 	wg       sync.WaitGroup // one per session goroutine
 }
 
-// ErrClosed is returned for calls of an engine that was closed.
-var ErrClosed = errors.New("the media engine is closed")
+// The ways in which an engine can refuse a client for now.
+var (
+	// ErrClosed is returned for calls of an engine that was closed.
+	ErrClosed = errors.New("the media engine is closed")
+	// ErrFull is returned for one session too many.
+	ErrFull = errors.New("there are too many sessions")
+)
 
 // Listen opens the media port.
 func Listen(cfg Config) (*Engine, error) {
@@ -113,6 +124,9 @@ func Listen(cfg Config) (*Engine, error) {
 		if *d == 0 {
 			*d = v
 		}
+	}
+	if cfg.MaxSessions == 0 {
+		cfg.MaxSessions = 5000
 	}
 	def(&cfg.ConnectTimeout, 30*time.Second)
 	def(&cfg.DTLSTimeout, 15*time.Second)
@@ -216,6 +230,18 @@ func (e *Engine) api(s *Session) (*webrtc.API, error) {
 // join for the id of the session, which begins with that. The session's
 // goroutine runs until the client is gone, CloseSession, or Close.
 func (e *Engine) Accept(ctx context.Context, o Offer, join func() (id string, err error)) (Answer, error) {
+	if n := e.admitted.Add(1); n > int64(e.cfg.MaxSessions) {
+		e.admitted.Add(-1)
+		return Answer{}, ErrFull
+	}
+	answer, err := e.accept(ctx, o, join)
+	if err != nil {
+		e.admitted.Add(-1)
+	}
+	return answer, err
+}
+
+func (e *Engine) accept(ctx context.Context, o Offer, join func() (id string, err error)) (Answer, error) {
 	s := newSession(e)
 	answer, err := s.negotiate(ctx, o)
 	if err != nil {
@@ -238,6 +264,7 @@ func (e *Engine) Accept(ctx context.Context, o Offer, join func() (id string, er
 		e.mu.Lock()
 		delete(e.sessions, s.id)
 		e.mu.Unlock()
+		e.admitted.Add(-1)
 		e.cfg.Sink.SessionClosed(s.id, s.endReason())
 	})
 	return answer, nil

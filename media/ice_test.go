@@ -530,6 +530,36 @@ func TestJoinComesAfterTheAnswer(t *testing.T) {
 	}
 }
 
+// Sessions are bounded, and every one that ends or never begins makes room.
+func TestMaxSessions(t *testing.T) {
+	closed := make(chan audio.Reason, 1)
+	e, err := Listen(Config{Listen: "127.0.0.1:0", Sink: &memoryLog{closed: closed}, MaxSessions: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := ParseOffer(head + chromium)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Accept(t.Context(), o, func() (string, error) { return "", errors.New("no room") }); err == nil {
+		t.Error("a session without a room")
+	}
+	join := func() (string, error) { return "session", nil }
+	for range 3 {
+		if _, err := e.Accept(t.Context(), o, join); err != nil {
+			t.Fatalf("the only session: %v", err)
+		}
+		if _, err := e.Accept(t.Context(), o, join); !errors.Is(err, ErrFull) {
+			t.Errorf("one too many: %v, want ErrFull", err)
+		}
+		e.CloseSession("session", audio.ReasonLeft)
+		<-closed
+	}
+	if err := e.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // prflx is a candidate as pion makes it of a request from an unknown address.
 func prflx(t *testing.T, port int) ice.Candidate {
 	t.Helper()

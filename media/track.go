@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"time"
@@ -87,6 +88,23 @@ type Counts struct {
 	Unknown   uint64 // of a payload type that was not agreed on
 	Dropped   uint64 // came faster than they were read
 	Strange   uint64 // timestamps that made no sense
+}
+
+// LogValue implements slog.LogValuer: those that are not 0, by name.
+func (c Counts) LogValue() slog.Value {
+	var attrs []slog.Attr
+	for _, n := range []struct {
+		name string
+		n    uint64
+	}{
+		{"asked", c.Asked}, {"duplicate", c.Duplicate}, {"replayed", c.Replayed}, {"late", c.Late}, {"stray", c.Stray},
+		{"malformed", c.Malformed}, {"unknown", c.Unknown}, {"dropped", c.Dropped}, {"strange", c.Strange},
+	} {
+		if n.n > 0 {
+			attrs = append(attrs, slog.Uint64(n.name, n.n))
+		}
+	}
+	return slog.GroupValue(attrs...)
 }
 
 func newTrack(s *Session) *track {
@@ -451,7 +469,7 @@ func (t *track) finish(ctx context.Context) error {
 	t.counts.Replayed = t.s.replayed.Load()
 	t.counts.Strange = t.timeline.Strange()
 	if t.counts != (Counts{}) {
-		t.s.engine.log.Info("packets that did not become audio, or were asked for again", "counts", t.counts)
+		t.s.engine.log.Info("a track had packets that did not become audio, or were asked for again", "packets", t.counts)
 	}
 	t.timeline.End(time.Now(), t.s.endReason(), t.emit)
 	t.append(ctx)

@@ -167,6 +167,12 @@ func drainingProblem() *Problem {
 	return p
 }
 
+func fullProblem() *Problem {
+	p := problem(http.StatusServiceUnavailable, "full", "The server has as many sessions as it takes; try again in a while.")
+	p.retryAfter = 30 * time.Second
+	return p
+}
+
 // methodNotAllowed says which methods there are (RFC 9110, 15.5.6).
 func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
 	rctx := chi.RouteContext(r.Context())

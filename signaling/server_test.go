@@ -78,7 +78,10 @@ func begin(t *testing.T, cfg Config) *service {
 		t.Fatal(err)
 	}
 	streams := ingest.New(ingest.Config{}) // none is opened: what is tested is WHIP
-	cfg.Media, cfg.Ingest, cfg.Rooms, cfg.Events, cfg.Loopback = s.engine, streams, s.registry, hub, true
+	if cfg.Media == nil {
+		cfg.Media = s.engine
+	}
+	cfg.Ingest, cfg.Rooms, cfg.Events, cfg.Loopback = streams, s.registry, hub, true
 	s.server = New(cfg)
 	front := httptest.NewUnstartedServer(nil)
 	front.Config = s.server.HTTPServer(context.Background())

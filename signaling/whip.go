@@ -115,6 +115,8 @@ func readBody(w http.ResponseWriter, r *http.Request) (string, error) {
 // offerProblem tells what is wrong with an offer, if that is what err is about.
 func offerProblem(err error) error {
 	switch {
+	case errors.Is(err, media.ErrFull):
+		return fullProblem()
 	case errors.Is(err, media.ErrClosed):
 		return drainingProblem()
 	case errors.Is(err, media.ErrUnsupportedMedia):

@@ -1,12 +1,14 @@
 package signaling
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 
+	"verbatim/media"
 	"verbatim/signaling/whipclient"
 )
 
@@ -252,6 +254,19 @@ func TestWHIPBusy(t *testing.T) {
 	if a.status != 503 || a.header.Get("Retry-After") == "" {
 		t.Errorf("without a media engine: %d %s, Retry-After %q", a.status, a.kind, a.header.Get("Retry-After"))
 	}
+
+	s = begin(t, Config{Media: full{}})
+	a = s.do("POST", endpoint, offer(t), "Content-Type", sdpType)
+	if a.status != 503 || a.header.Get("Retry-After") == "" || a.kind != "full" {
+		t.Errorf("one session too many: %d %s, Retry-After %q", a.status, a.kind, a.header.Get("Retry-After"))
+	}
+}
+
+// full is a media engine with as many sessions as it takes.
+type full struct{ Media }
+
+func (full) Accept(context.Context, media.Offer, func() (string, error)) (media.Answer, error) {
+	return media.Answer{}, media.ErrFull
 }
 
 // A bad offer of a participant leaves the session alone that they have; a good

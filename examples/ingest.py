@@ -5,27 +5,35 @@ microphone until Ctrl-C, to a room: ingest.py --room demo [file.wav]
 What the server has not acknowledged is kept and sent again. docs/INGEST.md.
 """
 import argparse, asyncio, contextlib, json, signal, struct, subprocess, sys, threading, time, uuid, wave
+from urllib.parse import quote
 import websockets  # Debian: python3-websockets
 
-args = argparse.ArgumentParser()
-args.add_argument("file", nargs="?")
-args.add_argument("--room", required=True)
-args.add_argument("--url", default="ws://127.0.0.1:8080")
-args = args.parse_args()
-if not (source := args.file):
-    source = subprocess.Popen("arecord -q -t wav -f S16_LE -c 1 -r 16000".split(), stdout=subprocess.PIPE).stdout
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends arecord, and that the stream
-wav = wave.open(source)
+cli = argparse.ArgumentParser(description="sends a WAV file, or the microphone, to a room")
+cli.add_argument("file", nargs="?")
+cli.add_argument("--room", required=True)
+cli.add_argument("--name", default="Python")
+cli.add_argument("--url", default="http://127.0.0.1:8080")
+args = cli.parse_args()
+try:
+    arecord = "arecord -q -t wav -f S16_LE -c 1 -r 16000".split()
+    wav = wave.open(args.file or subprocess.Popen(arecord, stdout=subprocess.PIPE).stdout)
+except (OSError, EOFError, wave.Error) as e:
+    cli.error(f"{args.file or 'the microphone'}: {e}")
+if (wav.getsampwidth(), wav.getnchannels()) != (2, 1):
+    cli.error(f"{args.file} is not 16 bit mono; this makes it so: sox {args.file} -b 16 -c 1 mono.wav")
 rate = wav.getframerate()
-assert (wav.getsampwidth(), wav.getnchannels()) == (2, 1), "not 16 bit mono"
-kept, first = bytearray(), 0  # what is not acknowledged; the counter of its first sample
+kept, first, token = bytearray(), 0, ""  # what is not acknowledged; the counter of its first sample
+stop = threading.Event()
+signal.signal(signal.SIGINT, lambda *_: stop.set())  # what was said until then is sent, and the end
+
 
 def capture():
     start, samples = time.monotonic(), 0
-    while data := wav.readframes(rate // 50):
+    while not stop.is_set() and (data := wav.readframes(rate // 50)):
         kept.extend(data)
         samples += len(data) // 2
-        time.sleep(max(0, start + samples / rate - time.monotonic()))
+        stop.wait(max(0, start + samples / rate - time.monotonic()))
+
 
 async def send(ws, counter):
     with contextlib.suppress(websockets.ConnectionClosed):
@@ -36,26 +44,44 @@ async def send(ws, counter):
             await asyncio.sleep(0.01)
         await ws.send('{"type":"end"}')
 
-async def main(url, token=""):
-    global first
-    async for ws in websockets.connect(url, subprotocols=["verbatim.pcm.v1"]):  # as often as need be
-        with contextlib.suppress(websockets.ConnectionClosed):
-            await ws.send(json.dumps({"type": "hello", "rate": rate, "resume": token}))
-            async for text in ws:
-                message = json.loads(text)
-                if message["type"] == "ready":
-                    token, sending = message["resume"], asyncio.create_task(send(ws, message["next"]))
-                elif message["type"] == "ack":
-                    del kept[: 2 * (message["durable"] - first)]
-                    first = message["durable"]
-        if ws.close_code == 1000:
-            return  # all of it is on the server's disk
-        print(f"closed with {ws.close_code}: {ws.close_reason}", file=sys.stderr)
-        if ws.close_code in (4400, 4409, 4410):  # docs/INGEST.md says which codes mean what
-            sys.exit(1)
-        if ws.close_code in (1001, 1011, 4404):  # the stream is over: the rest goes into a new one
-            token, first = "", 0
+
+async def stream(ws):
+    global first, token
+    await ws.send(json.dumps({"type": "hello", "rate": rate, "resume": token}))
+    async for text in ws:
+        message = json.loads(text)
+        if message["type"] == "ready":
+            token, sending = message["resume"], asyncio.create_task(send(ws, message["next"]))
+        elif message["type"] == "ack":
+            del kept[: 2 * (message["durable"] - first)]
+            first = message["durable"]
+
+
+async def main(url):
+    global first, token
+    while True:
+        code, reason = 1006, "the connection broke"
+        try:
+            async with websockets.connect(url, subprotocols=["verbatim.pcm.v1"]) as ws:
+                with contextlib.suppress(websockets.ConnectionClosed):
+                    await stream(ws)
+            code, reason = ws.close_code, ws.close_reason or reason
+        except websockets.InvalidHandshake as e:
+            if 400 <= getattr(e, "status_code", 0) < 500:
+                sys.exit(f"the server refuses: {e} (is --room right?)")
+            reason = e
+        except (OSError, asyncio.TimeoutError) as e:
+            reason = e
+        if code == 1000:
+            return print("all of it is on the server's disk")
+        if stop.is_set() and not token or code in (4400, 4409, 4410):  # docs/INGEST.md says which codes mean what
+            sys.exit(f"closed with {code}: {reason}")
+        print(f"{reason} ({code}); trying again", file=sys.stderr)
+        if code in (1001, 1011, 4404):  # the stream is over: the rest goes into a new one
+            first, token = 0, ""
+        await asyncio.sleep(0.5)
+
 
 recorder = threading.Thread(target=capture, daemon=True)
 recorder.start()
-asyncio.run(main(f"{args.url}/v1/rooms/{args.room}/ingest?name=Python&participant={uuid.uuid4().hex}"))
+asyncio.run(main(f"ws{args.url.removeprefix('http').removeprefix('ws')}/v1/rooms/{args.room}/ingest?name={quote(args.name)}&participant={uuid.uuid4().hex}"))

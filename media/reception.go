@@ -11,13 +11,14 @@ import (
 )
 
 // reception is what a receiver reports of one RTP stream (RFC 3550, 6.4.1, A.3
-// and A.8). Packets that were sent again because we asked do not count as
-// received: the sender shall know what the network loses. It is pure; the
-// track's goroutine owns it.
+// and A.8). Packets that came because we asked count as received, as late ones
+// do: a browser that hears of more than 10 % loss sends more slowly, first of
+// all what it is to send again (docs/adr/0005). It is pure; the track's
+// goroutine owns it.
 type reception struct {
 	started       bool
 	base, highest int64  // extended sequence numbers, the first and the highest
-	received      uint64 // first transmissions
+	received      uint64 // packets
 	// As of the last report.
 	expectedPrior, receivedPrior int64
 
@@ -29,18 +30,15 @@ type reception struct {
 	rate    int
 }
 
-// take counts a packet as it arrived; sentAgain says that it came because it was
-// asked for.
-func (r *reception) take(now time.Time, seq uint16, timestamp uint32, rate int, sentAgain bool) {
+// take counts a packet as it arrived.
+func (r *reception) take(now time.Time, seq uint16, timestamp uint32, rate int) {
 	switch {
 	case !r.started:
 		*r = reception{started: true, base: int64(seq), highest: int64(seq), origin: now, start: timestamp, rate: rate}
 	case rate != r.rate: // another codec: its timestamps are of another clock
 		r.origin, r.start, r.ticks, r.rate, r.transit = now, timestamp, 0, rate, 0
 	}
-	if !sentAgain {
-		r.received++
-	}
+	r.received++
 	ext := r.highest + int64(int16(seq-uint16(r.highest)))
 	r.base = min(r.base, ext)
 	if ext <= r.highest {

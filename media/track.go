@@ -316,16 +316,16 @@ func (t *track) push(ctx context.Context, now time.Time, seq uint16, v payload) 
 	if !t.reorder.Passes(seq) {
 		v.bytes = slices.Clone(v.bytes)
 	}
-	verdict, missed := t.reorder.Push(now, seq, v)
+	verdict := t.reorder.Push(now, seq, v)
 	for verdict == reorder.Full {
 		if p, ok := t.reorder.Flush(); ok {
 			t.place(p)
 		}
-		verdict, missed = t.reorder.Push(now, seq, v)
+		verdict = t.reorder.Push(now, seq, v)
 	}
 	switch verdict {
 	case reorder.Accepted:
-		t.reception.take(now, seq, v.timestamp, v.rate, t.sentAgain(missed))
+		t.reception.take(now, seq, v.timestamp, v.rate)
 	case reorder.Duplicate:
 		t.counts.Duplicate++
 	case reorder.Late:
@@ -341,9 +341,9 @@ func (t *track) push(ctx context.Context, now time.Time, seq uint16, v payload) 
 		first, at := t.stray, now.Add(-time.Duration(t.stray.samples)*time.Second/audio.TickRate)
 		t.stray = payload{}
 		t.reorder.Push(at, seq-1, first)
-		t.reception.take(at, seq-1, first.timestamp, first.rate, false)
+		t.reception.take(at, seq-1, first.timestamp, first.rate)
 		t.reorder.Push(now, seq, v)
-		t.reception.take(now, seq, v.timestamp, v.rate, false)
+		t.reception.take(now, seq, v.timestamp, v.rate)
 	}
 }
 

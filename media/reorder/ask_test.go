@@ -70,8 +70,8 @@ func TestDeadlineIsTheNextAsk(t *testing.T) {
 func TestMissedTellsHowLong(t *testing.T) {
 	b := begun(t0)
 	b.Push(t0, 12, 12)
-	if v, missed := b.Push(t0.Add(130*time.Millisecond), 11, 11); v != Accepted || missed != 130*time.Millisecond {
-		t.Errorf("the late one was %v after %v, want accepted after 130 ms", v, missed)
+	if v := b.Push(t0.Add(130*time.Millisecond), 11, 11); v != Accepted {
+		t.Errorf("the late one was %v, want Accepted", v)
 	}
 	for _, want := range []time.Duration{130 * time.Millisecond, 0} {
 		if p, ok := b.Pop(t0.Add(130 * time.Millisecond)); !ok || p.Missed != want {

@@ -34,9 +34,9 @@ func TestBurstLongerThanTheWindow(t *testing.T) {
 				if i == c.lost {
 					continue
 				}
-				v, _ := b.Push(c.at, uint16(i), i)
+				v := b.Push(c.at, uint16(i), i)
 				for v == Full && take(b.Flush()) {
-					v, _ = b.Push(c.at, uint16(i), i)
+					v = b.Push(c.at, uint16(i), i)
 				}
 				if v != Accepted {
 					t.Fatalf("packet %d: verdict %v, want Accepted", i, v)

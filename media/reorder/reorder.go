@@ -119,8 +119,8 @@ func (b *Buffer[T]) Passes(seq uint16) bool {
 // SetWait changes how long holes may stay open, those that there are included.
 func (b *Buffer[T]) SetWait(d time.Duration) { b.cfg.Wait = d }
 
-// Push takes a packet as it arrived. missed is as in Packet, of Accepted ones.
-func (b *Buffer[T]) Push(now time.Time, seq uint16, v T) (verdict Verdict, missed time.Duration) {
+// Push takes a packet as it arrived.
+func (b *Buffer[T]) Push(now time.Time, seq uint16, v T) Verdict {
 	if !b.started {
 		b.started = true
 		b.startBy = now.Add(b.cfg.Start)
@@ -132,30 +132,31 @@ func (b *Buffer[T]) Push(now time.Time, seq uint16, v T) (verdict Verdict, misse
 	switch {
 	case starting && newest-ext >= Window, !starting && ext < b.next-Window, ext > newest+Window:
 		if b.hasStray && seq == b.stray+1 {
-			return Jumped, 0
+			return Jumped
 		}
 		b.hasStray, b.stray = true, seq
-		return Stray, 0
+		return Stray
 	case ext >= b.next+Window:
 		b.hasStray = false
-		return Full, 0
+		return Full
 	case starting && ext < b.next:
 		b.hasStray = false
 		b.prepend(now, int(b.next-ext))
 	case ext < b.next:
 		b.hasStray = false
 		if b.wasSeen(ext) {
-			return Duplicate, 0
+			return Duplicate
 		}
-		return Late, 0
+		return Late
 	}
 	b.hasStray = false
 	i := int(ext - b.next)
 	if i < b.span && b.at(i).held {
-		return Duplicate, 0
+		return Duplicate
 	}
 	b.extend(now, i+1)
-	return Accepted, b.fill(now, i, v)
+	b.fill(now, i, v)
+	return Accepted
 }
 
 // Lacks reports whether Fill would keep a packet with that sequence number.
@@ -272,14 +273,11 @@ func (b *Buffer[T]) extended(seq uint16) (ext, newest int64) {
 
 func (b *Buffer[T]) at(i int) *slot[T] { return &b.slots[(b.head+i)&(len(b.slots)-1)] }
 
-// fill puts a value into the i-th place, which is missing, and says for how long
-// it was.
-func (b *Buffer[T]) fill(now time.Time, i int, v T) time.Duration {
+// fill puts a value into the i-th place, which is missing.
+func (b *Buffer[T]) fill(now time.Time, i int, v T) {
 	s := b.at(i)
-	missed := now.Sub(s.arrived)
-	*s = slot[T]{held: true, arrived: now, missed: missed, value: v}
+	*s = slot[T]{held: true, arrived: now, missed: now.Sub(s.arrived), value: v}
 	b.missing--
-	return missed
 }
 
 // advance takes away the first place.

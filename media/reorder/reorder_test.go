@@ -68,10 +68,10 @@ func TestHoleIsSkippedAtItsDeadline(t *testing.T) {
 	if got := popAll(b, now.Add(wait)); !slices.Equal(got, []int{12, 13}) {
 		t.Fatalf("at the deadline: got %v, want 12 and 13", got)
 	}
-	if v, _ := b.Push(now.Add(wait), 11, 11); v != Late {
+	if v := b.Push(now.Add(wait), 11, 11); v != Late {
 		t.Fatalf("the packet whose place was given up: %v, want Late", v)
 	}
-	if v, _ := b.Push(now.Add(wait), 12, 12); v != Duplicate {
+	if v := b.Push(now.Add(wait), 12, 12); v != Duplicate {
 		t.Fatalf("a packet that went out before: %v, want Duplicate", v)
 	}
 }
@@ -79,7 +79,7 @@ func TestHoleIsSkippedAtItsDeadline(t *testing.T) {
 func TestFirstPacketsOvertaken(t *testing.T) {
 	b := newBuffer()
 	for _, seq := range []uint16{2, 0, 3, 65535, 1} {
-		if v, _ := b.Push(t0, seq, int(int16(seq))); v != Accepted {
+		if v := b.Push(t0, seq, int(int16(seq))); v != Accepted {
 			t.Fatalf("packet %d: %v, want Accepted", seq, v)
 		}
 	}
@@ -93,15 +93,15 @@ func TestJump(t *testing.T) {
 	b.Push(t0, 100, 0)
 	now := t0.Add(hold)
 	popAll(b, now)
-	if v, _ := b.Push(now, 30000, 1); v != Stray {
+	if v := b.Push(now, 30000, 1); v != Stray {
 		t.Fatalf("one packet far off: %v, want Stray", v)
 	}
-	if v, _ := b.Push(now, 101, 2); v != Accepted {
+	if v := b.Push(now, 101, 2); v != Accepted {
 		t.Fatalf("the next in order: %v, want Accepted", v)
 	}
 	popAll(b, now)
 	b.Push(now, 30000, 3)
-	if v, _ := b.Push(now, 30001, 4); v != Jumped {
+	if v := b.Push(now, 30001, 4); v != Jumped {
 		t.Fatalf("two in a row far off: %v, want Jumped", v)
 	}
 	b.Restart()
@@ -249,12 +249,12 @@ func checkArbitrary(t interface{ Fatalf(string, ...any) }, seqs []uint16) {
 	now, last := t0, int64(-1)
 	for i, seq := range seqs {
 		now = now.Add(time.Duration(i%7) * 10 * time.Millisecond)
-		v, _ := b.Push(now, seq, i)
+		v := b.Push(now, seq, i)
 		for v == Full {
 			if p, ok := b.Flush(); ok {
 				last = p.Ext
 			}
-			v, _ = b.Push(now, seq, i)
+			v = b.Push(now, seq, i)
 		}
 		if v == Jumped {
 			for _, ok := b.Flush(); ok; _, ok = b.Flush() {

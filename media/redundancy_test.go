@@ -24,8 +24,12 @@ const (
 // nothing; what came of it is in the log.
 func unconnected() (*track, *memoryLog) {
 	log := &memoryLog{}
+	return unconnectedTo(log), log
+}
+
+func unconnectedTo(sink Sink) *track {
 	s := &Session{
-		engine: &Engine{cfg: Config{Sink: log}, log: slog.New(slog.DiscardHandler)},
+		engine: &Engine{cfg: Config{Sink: sink}, log: slog.New(slog.DiscardHandler)},
 		reason: audio.ReasonLeft,
 	}
 	for i := range encodings {
@@ -33,7 +37,7 @@ func unconnected() (*track, *memoryLog) {
 	}
 	t := newTrack(s)
 	t.send = func(rtcp.Packet) {}
-	return t, log
+	return t
 }
 
 // rtpPacket is a packet as it arrives.

@@ -75,20 +75,7 @@ func TestAnswerIsTunedForSpeech(t *testing.T) {
 		{"G.711 alone", "m=audio 9 UDP/TLS/RTP/SAVPF 9 8 0\r\nc=IN IP4 0.0.0.0\r\na=setup:actpass\r\na=mid:0\r\na=rtcp-mux\r\n", false, "0 8", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e, err := Listen(Config{Listen: "127.0.0.1:0", Sink: &memoryLog{}, PreferRED: c.preferRED})
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := newSession(e)
-			o, err := ParseOffer(head + c.offer)
-			if err != nil {
-				t.Fatal(err)
-			}
-			a, err := s.negotiate(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer := a.SDP
+			answer, _ := answerTo(t, Config{PreferRED: c.preferRED}, head+c.offer)
 			wants := []string{
 				"m=audio 9 UDP/TLS/RTP/SAVPF " + c.formats + "\r\n", "a=ptime:60\r\n",
 				"a=recvonly\r\n", "a=setup:passive\r\n", "a=rtcp-mux\r\na=rtcp-mux-only\r\n", "a=mid:0\r\n",
@@ -118,14 +105,31 @@ func TestAnswerIsTunedForSpeech(t *testing.T) {
 			if t.Failed() {
 				t.Log(answer)
 			}
-			if err := s.discard(); err != nil {
-				t.Error(err)
-			}
-			if err := e.Close(t.Context()); err != nil {
-				t.Error(err)
-			}
 		})
 	}
+}
+
+// answerTo is what an engine answers, and what it makes of the payload types.
+func answerTo(t *testing.T, cfg Config, offer string) (answer string, pts payloadTypes) {
+	t.Helper()
+	cfg.Listen, cfg.Sink = "127.0.0.1:0", &memoryLog{}
+	e, err := Listen(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSession(e)
+	o, err := ParseOffer(offer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.negotiate(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.discard(), e.Close(t.Context())); err != nil {
+		t.Error(err)
+	}
+	return a.SDP, s.payloads
 }
 
 func FuzzParseOffer(f *testing.F) {

@@ -2,13 +2,11 @@ package media
 
 import (
 	"encoding/binary"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"pgregory.net/rapid"
 
@@ -152,12 +150,8 @@ func TestSchedulesWithoutLoss(t *testing.T) {
 // hotPath is what happens with each packet of a stream that comes in order, from
 // the RTP packet to the log; redundant is RFC 2198 with one block.
 func hotPath(tb testing.TB, red bool) func() {
-	s := &Session{engine: &Engine{cfg: Config{Sink: discard{}}, log: slog.New(slog.DiscardHandler)}}
-	for i := range encodings {
-		s.payloads[encodings[i].number] = &encodings[i]
-	}
-	t := newTrack(s)
-	t.send, t.reportAt = func(rtcp.Packet) {}, time.Now().Add(10000*time.Hour)
+	t := unconnectedTo(discard{})
+	t.reportAt = time.Now().Add(10000 * time.Hour)
 	opus := append([]byte{11 << 3}, make([]byte, 179)...)
 	pt, payload := uint8(opusType), opus
 	if red {

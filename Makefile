@@ -72,7 +72,7 @@ e2e: deps-test build ## only the tests in real browsers, and with other clients
 	@cd web/e2e && VERBATIM_BIN=$(CURDIR)/bin/verbatim node --test --test-concurrency=1
 
 .PHONY: netem
-netem: deps-test build ## measure bad networks (needs root; 45 minutes); NETEM_FLAGS="…", see docs/PERFORMANCE.md
+netem: deps-test build ## measure bad networks (needs root; 20 to 40 minutes); NETEM_FLAGS="…", see docs/PERFORMANCE.md
 	@go build -trimpath -o bin/netem ./internal/netem/run
 	@exec bin/netem $(NETEM_FLAGS)
 

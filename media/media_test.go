@@ -179,6 +179,14 @@ func decodeAll(ps []audio.Packet) (pcm []int16) {
 	return pcm
 }
 
+// checkExact holds what came to what was sent, sample for sample.
+func checkExact(t *testing.T, got, want []audio.Packet) {
+	t.Helper()
+	if !slices.Equal(decodeAll(got), decodeAll(want)) {
+		t.Error("the PCM is not that of the sender's packets")
+	}
+}
+
 func sentPackets(t *testing.T) (ps []audio.Packet) {
 	for p, err := range whipclient.ReadOgg(bytes.NewReader(speech.Opus("sas-0870"))) {
 		if err != nil {
@@ -224,9 +232,7 @@ func TestBitExact(t *testing.T) {
 				if len(got) != len(want)+1 || got[len(got)-1].Kind != audio.End {
 					t.Fatalf("%d packets came out of %d sent", len(got)-1, len(want))
 				}
-				if !slices.Equal(decodeAll(got), decodeAll(want)) {
-					t.Error("the PCM is not that of the sender's packets")
-				}
+				checkExact(t, got, want)
 				checkLog(t, got)
 				if err := conn.Close(); err != nil {
 					t.Error(err)

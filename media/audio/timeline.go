@@ -80,6 +80,21 @@ func (t *Timeline) Ahead(now time.Time) time.Duration {
 	return duration(t.start) - now.Sub(t.base)
 }
 
+// Begin says that the source's timeline begins where packet c ends, at
+// c.Timestamp; c itself was never sent. What lies between that and the first
+// packet is a gap like any other. It is for sources that number from a known
+// beginning, which RTP does not, and is called before anything is pushed.
+func (t *Timeline) Begin(c Coding) {
+	t.anchor(c.Arrived)
+	t.running = true
+	t.ext, t.expect, t.rate, t.last = c.Ext, c.Timestamp, c.Rate, c.Samples
+}
+
+// anchor sets the wall time that all else is counted from.
+func (t *Timeline) anchor(arrived time.Time) {
+	t.base, t.arrived, t.credit = arrived, arrived, leeway
+}
+
 // Break says that what comes next does not continue the numbering or the
 // timestamps so far: a new SSRC, another format, a jump.
 func (t *Timeline) Break() {
@@ -109,7 +124,7 @@ func (t *Timeline) Push(c Coding, emit func(Packet)) {
 		return
 	}
 	if t.base.IsZero() {
-		t.base, t.arrived, t.credit = c.Arrived, c.Arrived, leeway
+		t.anchor(c.Arrived)
 	}
 	if t.running && c.Rate != t.rate {
 		t.Break()

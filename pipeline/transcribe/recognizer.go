@@ -2,9 +2,43 @@ package transcribe
 
 import (
 	"context"
+	"log/slog"
+	"net"
+	"time"
 
 	"verbatim/media/audio"
 )
+
+// Engine is a recognizer by its name, and what the supervisor has to know of
+// it. The packages below this one make them.
+type Engine struct {
+	Recognizer
+	// Name stands in segments, states, metrics and logs. It holds no secret.
+	Name string
+	Limits
+}
+
+// Limits of an engine. The zero value has none.
+type Limits struct {
+	// Streams is how many may be open at once; 0: any number.
+	Streams int
+	// Session is the age at which the engine ends a stream, whatever is going
+	// on; the supervisor opens another before. 0: never.
+	Session time.Duration
+	// Speed is how many times faster than real time audio may be written, on
+	// average; 0: as fast as Write takes it.
+	Speed float64
+}
+
+// Host is what an engine gets of the process that it lives in. Every field is
+// set.
+type Host struct {
+	Logger *slog.Logger
+	// Dial opens the engine's connections.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Getenv reads the environment, in which keys may stand.
+	Getenv func(name string) string
+}
 
 // Recognizer turns the speech of many tracks into text. It is safe for
 // concurrent use; whoever made it need not close it, only its streams.
@@ -42,6 +76,25 @@ type Stream interface {
 	Close() error
 }
 
+// Flusher is a Stream that can be told that a pause is a pause: Flush asks for
+// the final of everything written so far, which comes through Results as ever,
+// and returns without waiting for it. Audio may follow. It is called by the
+// goroutine that writes.
+type Flusher interface {
+	Flush(ctx context.Context) error
+}
+
+// RetryError is an error of Open, Write, Finish or Close that knows when trying
+// again makes sense: an engine is overloaded and says for how long, or it
+// refuses for a reason that only a person can do something about.
+type RetryError struct {
+	After time.Duration // from now
+	Err   error
+}
+
+func (e *RetryError) Error() string { return e.Err.Error() }
+func (e *RetryError) Unwrap() error { return e.Err }
+
 // Result is an interim or final hypothesis. Positions are samples (16 kHz)
 // since the first frame that was written to the stream.
 type Result struct {
@@ -54,6 +107,10 @@ type Result struct {
 	Text       string
 	// Words is empty where the engine gives none.
 	Words []Word
+	// Skipped, in a final without text, says that the engine has refused this
+	// stretch for good, and why: it is accounted for as not transcribed. It is
+	// not for what another try might still recognize.
+	Skipped string
 }
 
 // Word is one word of a Result, in samples (16 kHz) like it.

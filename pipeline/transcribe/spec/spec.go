@@ -1,0 +1,196 @@
+// Package spec reads what --recognizer says: which engine, where it is, its
+// options and where its key stands. Keys are never part of it, so that it may
+// be shown: they come from the environment or a file.
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxKey bounds what is read of a key's file.
+const maxKey = 4 << 10
+
+// Spec is a --recognizer value. Parse makes it.
+type Spec struct {
+	// Scheme is the engine: what stands before the first colon.
+	Scheme string
+	// Rest is everything behind that colon, but for the options.
+	Rest    string
+	options url.Values
+	read    []string // options that were asked for
+	errs    []error
+}
+
+// Parse splits a value of the form SCHEME:REST?option=value&… . For command:
+// the options stand first, up to a space, since arguments may hold anything:
+// command:?streams=2 PROGRAM ARG….
+func Parse(text string) (*Spec, error) {
+	scheme, rest, ok := strings.Cut(text, ":")
+	if !ok || scheme == "" {
+		return nil, errors.New("it is not of the form SCHEME:…")
+	}
+	s := &Spec{Scheme: scheme, Rest: rest}
+	var query string
+	if scheme == "command" {
+		if trimmed, ok := strings.CutPrefix(rest, "?"); ok {
+			query, s.Rest, _ = strings.Cut(trimmed, " ")
+		}
+	} else {
+		s.Rest, query, _ = strings.Cut(rest, "?")
+	}
+	var err error
+	if s.options, err = url.ParseQuery(query); err != nil {
+		return nil, errors.New("its options are not of the form ?name=value&name=value")
+	}
+	for _, secret := range []string{"key", "api_key", "apikey", "token", "password"} {
+		if s.options.Has(secret) {
+			return nil, fmt.Errorf("a key does not belong on the command line, where others can read it: "+
+				"put it into a file and say ?key_file=FILE instead of %s", secret)
+		}
+	}
+	return s, nil
+}
+
+// Endpoint is REST as a URL of the given scheme (http, ws, …). It must name a
+// host, and hold neither a key nor a fragment.
+func (s *Spec) Endpoint(scheme string) *url.URL {
+	u, err := url.Parse(scheme + ":" + s.Rest)
+	switch {
+	case err != nil:
+		s.fail("%s:%s is not a URL", s.Scheme, s.Rest)
+	case u.User != nil:
+		s.fail("its URL must not hold a password: put that into a file and say ?key_file=FILE")
+	case u.Host == "" || u.Hostname() == "":
+		s.fail("it names no host: write %s://HOST:PORT", s.Scheme)
+	case u.Fragment != "":
+		s.fail("there is no use for #%s", u.Fragment)
+	default:
+		return u
+	}
+	return &url.URL{Scheme: scheme}
+}
+
+// Option is the value of an option, or fallback.
+func (s *Spec) Option(name, fallback string) string {
+	s.read = append(s.read, name)
+	switch values := s.options[name]; {
+	case len(values) == 0:
+		return fallback
+	case len(values) > 1 || values[0] == "":
+		s.fail("option %s needs one value", name)
+		return fallback
+	default:
+		return values[0]
+	}
+}
+
+// Int is an option that is a number of at least least.
+func (s *Spec) Int(name string, fallback, least int) int {
+	text := s.Option(name, strconv.Itoa(fallback))
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least {
+		s.fail("option %s is a number from %d on, not %q", name, least, text)
+		return fallback
+	}
+	return n
+}
+
+// Duration is an option that is a length of time such as 30s, of at least least.
+func (s *Spec) Duration(name string, fallback, least time.Duration) time.Duration {
+	text := s.Option(name, fallback.String())
+	d, err := time.ParseDuration(text)
+	if err != nil || d < least {
+		s.fail("option %s is a time from %v on, such as 30s, not %q", name, least, text)
+		return fallback
+	}
+	return d
+}
+
+// Bool is an option that is true or false.
+func (s *Spec) Bool(name string, fallback bool) bool {
+	text := s.Option(name, strconv.FormatBool(fallback))
+	b, err := strconv.ParseBool(text)
+	if err != nil {
+		s.fail("option %s is true or false, not %q", name, text)
+		return fallback
+	}
+	return b
+}
+
+// Key is where the engine's key stands: the file of option key_file, the
+// environment variable of option key_env, or else the one named here.
+func (s *Spec) Key(env string, getenv func(string) string) Key {
+	k := Key{getenv: getenv, file: s.Option("key_file", ""), env: s.Option("key_env", "")}
+	if k.file != "" && k.env != "" {
+		s.fail("there are both key_file and key_env; one is enough")
+	}
+	if k.file == "" && k.env == "" {
+		k.env = env
+	}
+	return k
+}
+
+// Err is what is wrong with the options; it must be called when all that there
+// are have been asked for, and says which those are.
+func (s *Spec) Err() error {
+	errs := slices.Clone(s.errs)
+	slices.Sort(s.read)
+	known := slices.Compact(s.read)
+	for name := range s.options {
+		if slices.Contains(known, name) {
+			continue
+		}
+		if len(known) == 0 {
+			errs = append(errs, fmt.Errorf("there is no option %q, there are none", name))
+			continue
+		}
+		errs = append(errs, fmt.Errorf("there is no option %q, there are: %s", name, strings.Join(known, ", ")))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%s: %w", s.Scheme, err)
+	}
+	return nil
+}
+
+func (s *Spec) fail(format string, a ...any) { s.errs = append(s.errs, fmt.Errorf(format, a...)) }
+
+// Key is where a secret stands. It is read anew for every use, so that a file
+// may be replaced while the server runs.
+type Key struct {
+	file, env string
+	getenv    func(string) string
+}
+
+// Read returns the secret, "" and no error where there is none.
+func (k Key) Read() (string, error) {
+	if k.file == "" {
+		return strings.TrimSpace(k.getenv(k.env)), nil
+	}
+	f, err := os.Open(k.file)
+	if err != nil {
+		return "", fmt.Errorf("read the key: %w", err)
+	}
+	defer f.Close()
+	b := make([]byte, maxKey)
+	n, err := f.Read(b)
+	if n == 0 || n == maxKey {
+		return "", fmt.Errorf("read the key: %s holds none (%v)", k.file, err)
+	}
+	return strings.TrimSpace(string(b[:n])), nil
+}
+
+// Require is Read for engines that take nobody without a key.
+func (k Key) Require() (string, error) {
+	secret, err := k.Read()
+	if err == nil && secret == "" {
+		err = fmt.Errorf("there is no key: put it into the environment variable %s, or into a file and say ?key_file=FILE", k.env)
+	}
+	return secret, err
+}

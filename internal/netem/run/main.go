@@ -23,14 +23,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"verbatim/internal/harness"
 )
 
 // options are the command line.
@@ -91,13 +91,10 @@ func parse(args []string) (o options, err error) {
 func main() {
 	args := os.Args[1:]
 	var err error
-	switch {
-	case len(args) == 2 && args[0] == "tap":
+	if len(args) == 2 && args[0] == "tap" {
 		err = tap(os.Stdin, args[1])
-	case len(args) > 0 && args[0] == "inside":
-		err = inside(args[1:])
-	default:
-		err = outside(args)
+	} else {
+		err = isolated(args)
 		if exit := new(exec.ExitError); errors.As(err, &exit) { // it has said why
 			os.Exit(max(1, exit.ExitCode()))
 		}
@@ -108,57 +105,26 @@ func main() {
 	}
 }
 
-// outside starts the program again, in namespaces of its own, and waits.
-func outside(args []string) error {
-	if _, err := parse(args); err != nil {
-		return err
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("this needs root, for network namespaces and TUN devices: sudo make netem")
-	}
-	runtime.LockOSThread() // Pdeathsig is about the thread
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	if err := prioritize(networkFirst); err != nil {
-		return fmt.Errorf("come before all other processes: %w", err)
-	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	cmd := &exec.Cmd{
-		Path: self, Args: append([]string{self, "inside"}, args...),
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		SysProcAttr: &syscall.SysProcAttr{
-			Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
-		},
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("make namespaces: %w", err)
-	}
-	go func() {
-		for s := range signals {
-			_ = cmd.Process.Signal(s) // it may be gone
+// isolated runs the program in namespaces of its own.
+func isolated(args []string) error {
+	if len(args) == 0 || args[0] != "inside" {
+		if _, err := parse(args); err != nil {
+			return err
 		}
-	}()
-	return cmd.Wait()
+		runtime.LockOSThread() // a priority is a thread's, and what it starts inherits it
+		if err := prioritize(networkFirst); err != nil {
+			return fmt.Errorf("come before all other processes, which needs root: %w", err)
+		}
+	}
+	return harness.Isolate(unix.CLONE_NEWNET, args, measureAll)
 }
 
-// inside is the program proper.
-func inside(args []string) (err error) {
+// measureAll is the program proper.
+func measureAll(ctx context.Context, args []string) (err error) {
 	o, err := parse(args)
 	if err != nil {
 		return err
 	}
-	// Chromium looks at /proc, which must be that of this PID namespace.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make the mounts private: %w", err)
-	}
-	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
-		return fmt.Errorf("mount /proc: %w", err)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	dir := o.keep
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "verbatim-netem-"); err != nil {
@@ -168,7 +134,7 @@ func inside(args []string) (err error) {
 	} else if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	h, err := newHarness(ctx, o, dir)
+	h, err := newBench(ctx, o, dir)
 	if err != nil {
 		return err
 	}
@@ -187,16 +153,6 @@ func inside(args []string) (err error) {
 		}
 	}
 	return report(os.Stdout, o, all)
-}
-
-// progress writes over the last line on a terminal, and a line else.
-func progress(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if st, err := os.Stderr.Stat(); err == nil && st.Mode()&os.ModeCharDevice != 0 {
-		fmt.Fprintf(os.Stderr, "\r\033[K%s", text)
-		return
-	}
-	fmt.Fprintln(os.Stderr, text)
 }
 
 func percents(list string) ([]float64, error) {

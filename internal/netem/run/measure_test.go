@@ -4,9 +4,7 @@ package main
 
 import (
 	"math"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -209,42 +207,5 @@ func TestMisses(t *testing.T) {
 	rs[5].Err = "lost"
 	if m := misses(o, rs); len(m) != 5 {
 		t.Errorf("missed %q", m)
-	}
-}
-
-func TestIntoDocs(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "doc.md")
-	if err := os.WriteFile(file, []byte("before\n"+docsBegin+"old\n"+docsEnd+"after\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if err := intoDocs(file, "| new |\n"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "before\n" + docsBegin + "\n| new |\n" + docsEnd + "after\n"; string(got) != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-	if err := os.WriteFile(file, []byte("no markers"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := intoDocs(file, "x"); err == nil {
-		t.Error("no error without markers")
-	}
-}
-
-func TestWAV(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "a.wav")
-	pcm := []int16{0, 1, -1, 32767, -32768}
-	if err := writeWAV(file, pcm); err != nil {
-		t.Fatal(err)
-	}
-	got, err := readWAV(file)
-	if err != nil || !slices.Equal(got, pcm) {
-		t.Errorf("%v, %v", got, err)
 	}
 }

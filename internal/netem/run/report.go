@@ -5,21 +5,17 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"time"
+
+	"verbatim/internal/harness"
 )
 
 // maxPace is how late a sender may be (p99) for its cell to be trusted.
 const maxPace = 250 * time.Millisecond
-
-const (
-	docsBegin = "<!-- netem: begin -->\n"
-	docsEnd   = "<!-- netem: end -->\n"
-)
 
 // report writes the tables, and says which bars were missed. That is its error.
 func report(w io.Writer, o options, all []result) error {
@@ -28,7 +24,7 @@ func report(w io.Writer, o options, all []result) error {
 		return err
 	}
 	if o.docs != "" {
-		if err := intoDocs(o.docs, tables); err != nil {
+		if err := harness.IntoDocs(o.docs, "netem", tables); err != nil {
 			return err
 		}
 	}
@@ -122,18 +118,4 @@ func misses(o options, all []result) (missed []string) {
 		}
 	}
 	return missed
-}
-
-// intoDocs puts the tables between the markers of a Markdown file.
-func intoDocs(file, tables string) error {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	before, rest, ok := bytes.Cut(b, []byte(docsBegin))
-	_, after, ok2 := bytes.Cut(rest, []byte(docsEnd))
-	if !ok || !ok2 {
-		return errors.New(file + " has no place for the table: two lines " + docsBegin[:len(docsBegin)-1] + " and " + docsEnd[:len(docsEnd)-1])
-	}
-	return os.WriteFile(file, slices.Concat(before, []byte(docsBegin+"\n"+tables), []byte(docsEnd), after), 0o600)
 }

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"verbatim/internal/harness"
 	"verbatim/signaling/whipclient"
 )
 
@@ -24,7 +25,7 @@ import (
 const tries = 4
 
 // pion sends with our own client, one connection for each site.
-func (h *harness) pion(ctx context.Context, sites []*site) error {
+func (h *bench) pion(ctx context.Context, sites []*site) error {
 	var wg sync.WaitGroup
 	for _, s := range sites {
 		wg.Go(func() { s.err = h.publish(ctx, s) })
@@ -33,7 +34,7 @@ func (h *harness) pion(ctx context.Context, sites []*site) error {
 	return context.Cause(ctx)
 }
 
-func (h *harness) publish(ctx context.Context, s *site) (err error) {
+func (h *bench) publish(ctx context.Context, s *site) (err error) {
 	file, err := os.Open(h.talk.opus)
 	if err != nil {
 		return err
@@ -41,7 +42,7 @@ func (h *harness) publish(ctx context.Context, s *site) (err error) {
 	defer file.Close()
 	var session *whipclient.Session
 	for s.attempts = 1; ; s.attempts++ {
-		session, err = s.server.client.Join(ctx, "netem", "ada", "Ada", whipclient.Options{Sequence: 65000, Timestamp: 1<<32 - 48000})
+		session, err = s.server.Client.Join(ctx, "netem", "ada", "Ada", whipclient.Options{Sequence: 65000, Timestamp: 1<<32 - 48000})
 		if err == nil {
 			break
 		}
@@ -51,7 +52,7 @@ func (h *harness) publish(ctx context.Context, s *site) (err error) {
 	}
 	s.meeting = session.Meeting
 	_, err = session.Play(ctx, full(whipclient.ReadOgg(file)))
-	return errors.Join(err, sleep(ctx, settle), session.Leave(context.WithoutCancel(ctx)))
+	return errors.Join(err, harness.Sleep(ctx, settle), session.Leave(context.WithoutCancel(ctx)))
 }
 
 // full leaves out the last packet, which is shorter than the others.
@@ -88,10 +89,10 @@ type told struct {
 }
 
 // chromium sends with one browser, one connection for each site.
-func (h *harness) chromium(ctx context.Context, sites []*site) (err error) {
+func (h *bench) chromium(ctx context.Context, sites []*site) (err error) {
 	o := order{WAV: h.talk.wav, Seconds: h.o.duration.Seconds(), Settle: settle.Seconds(), Tries: tries}
 	for _, s := range sites {
-		o.Sessions = append(o.Sessions, orderSite{URL: s.server.client.URL + "/v1/rooms/netem/whip?name=Ada&participant=ada"})
+		o.Sessions = append(o.Sessions, orderSite{URL: s.server.Client.URL + "/v1/rooms/netem/whip?name=Ada&participant=ada"})
 		s.err = errors.New("nothing was heard of the session")
 	}
 	in, err := json.Marshal(o)

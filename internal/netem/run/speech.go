@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	_ "embed"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"verbatim/internal/speech"
+	"verbatim/internal/wav"
 	"verbatim/media/audio"
 )
 
@@ -42,7 +42,7 @@ func makeTalk(ctx context.Context, dir string, d time.Duration) (t talk, err err
 	for len(all) < samples {
 		all = append(all, round[:min(len(round), samples-len(all))]...)
 	}
-	if err := writeWAV(t.wav, all); err != nil {
+	if err := os.WriteFile(t.wav, wav.Encode(all), 0o600); err != nil {
 		return t, err
 	}
 	// 4008=1103 is OPUS_SET_BANDWIDTH(OPUS_BANDWIDTH_WIDEBAND): what the server
@@ -58,33 +58,14 @@ func run(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-const wavHeader = 44 // of a canonical file
-
 func readWAV(file string) ([]int16, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	if len(b) < wavHeader || binary.LittleEndian.Uint32(b[24:]) != audio.FrameRate {
-		return nil, fmt.Errorf("%s is not a WAV file of %d Hz", file, audio.FrameRate)
-	}
-	pcm := make([]int16, (len(b)-wavHeader)/2)
-	for i := range pcm {
-		pcm[i] = int16(binary.LittleEndian.Uint16(b[wavHeader+2*i:]))
+	pcm, err := wav.Decode(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return pcm, nil
-}
-
-func writeWAV(file string, pcm []int16) error {
-	size := uint32(2 * len(pcm))
-	b := append([]byte("RIFF"), binary.LittleEndian.AppendUint32(nil, 36+size)...)
-	b = append(b, "WAVEfmt "...)
-	for _, v := range []uint32{16, 1<<16 | 1, audio.FrameRate, 2 * audio.FrameRate, 16<<16 | 2} {
-		b = binary.LittleEndian.AppendUint32(b, v)
-	}
-	b = binary.LittleEndian.AppendUint32(append(b, "data"...), size)
-	for _, v := range pcm {
-		b = binary.LittleEndian.AppendUint16(b, uint16(v))
-	}
-	return os.WriteFile(file, b, 0o600)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"verbatim/internal/harness"
 	"verbatim/internal/wer"
 	"verbatim/media/audio"
 )
@@ -75,7 +76,7 @@ func countWords(ctx context.Context, o options, all []result) error {
 				mu.Lock()
 				jobs[n].words = words
 				done++
-				progress("words: %d of %d different tracks transcribed", done, len(jobs))
+				harness.Progress("words: %d of %d different tracks transcribed", done, len(jobs))
 				mu.Unlock()
 			}
 		})

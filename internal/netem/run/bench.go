@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"verbatim/internal/harness"
 	"verbatim/internal/netem"
 )
 
@@ -23,15 +24,15 @@ const (
 	settle = 3 * time.Second
 )
 
-// harness has what all cells share.
-type harness struct {
+// bench has what all cells share.
+type bench struct {
 	o       options
 	dir     string
 	talk    talk
 	servers *netem.Namespace
 }
 
-func newHarness(ctx context.Context, o options, dir string) (*harness, error) {
+func newBench(ctx context.Context, o options, dir string) (*bench, error) {
 	for _, p := range []*string{&o.verbatim, &o.sphinx, &o.chromium} {
 		abs, err := filepath.Abs(*p)
 		if err != nil {
@@ -51,7 +52,7 @@ func newHarness(ctx context.Context, o options, dir string) (*harness, error) {
 		ns.Close()
 		return nil, fmt.Errorf("let the servers come before all other processes: %w", err)
 	}
-	return &harness{o: o, dir: dir, talk: t, servers: ns}, nil
+	return &bench{o: o, dir: dir, talk: t, servers: ns}, nil
 }
 
 // site is a cell with its server, while it runs.
@@ -60,7 +61,7 @@ type site struct {
 	ip     netip.Addr
 	dir    string
 	path   *netem.Path
-	server *server
+	server *harness.Server
 
 	meeting  string
 	attempts int
@@ -69,7 +70,7 @@ type site struct {
 }
 
 // sender runs all cells with one sender.
-func (h *harness) sender(ctx context.Context, name string) (all []result, err error) {
+func (h *bench) sender(ctx context.Context, name string) (all []result, err error) {
 	for from := 0; from < len(h.o.cells); from += h.o.together {
 		cells := h.o.cells[from:min(len(h.o.cells), from+h.o.together)]
 		rs, err := h.batch(ctx, name, from, cells)
@@ -82,7 +83,7 @@ func (h *harness) sender(ctx context.Context, name string) (all []result, err er
 }
 
 // batch runs cells at the same time, the first of which has that number.
-func (h *harness) batch(ctx context.Context, sender string, from int, cells []cell) (rs []result, err error) {
+func (h *bench) batch(ctx context.Context, sender string, from int, cells []cell) (rs []result, err error) {
 	sites := make([]*site, len(cells))
 	paths := map[netip.Addr]*netem.Path{}
 	addresses := make([]string, len(cells))
@@ -144,7 +145,7 @@ func (h *harness) batch(ctx context.Context, sender string, from int, cells []ce
 	}
 	late := emulator.Lateness()
 	if len(late) > 0 {
-		progress("%s: the network sent %d packets up, late by %.2f ms (p50), %.2f ms (p99), %.2f ms at most, %d found no room",
+		harness.Progress("%s: the network sent %d packets up, late by %.2f ms (p50), %.2f ms (p99), %.2f ms at most, %d found no room",
 			sender, len(late), ms(late[len(late)/2]), ms(late[len(late)*99/100]), ms(late[len(late)-1]), emulator.Dropped())
 		for i := range rs {
 			rs[i].LateP99 = ms(late[len(late)*99/100])
@@ -154,7 +155,7 @@ func (h *harness) batch(ctx context.Context, sender string, from int, cells []ce
 }
 
 // network joins this namespace and that of the servers.
-func (h *harness) network(addresses []string, paths map[netip.Addr]*netem.Path) (*netem.Emulator, error) {
+func (h *bench) network(addresses []string, paths map[netip.Addr]*netem.Path) (*netem.Emulator, error) {
 	client, err := netem.OpenTUN("verbatim0", []string{clientAddress})
 	if err != nil {
 		return nil, err
@@ -171,7 +172,7 @@ func (h *harness) network(addresses []string, paths map[netip.Addr]*netem.Path) 
 }
 
 // show tells now and then how far it is.
-func (h *harness) show(ctx context.Context, sender string, sites []*site) {
+func (h *bench) show(ctx context.Context, sender string, sites []*site) {
 	begun := time.Now()
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
@@ -181,19 +182,19 @@ func (h *harness) show(ctx context.Context, sender string, sites []*site) {
 			return
 		case <-tick.C:
 		}
-		progress("%s: %d cells, %v of %v and the time to connect", sender, len(sites), time.Since(begun).Round(time.Second), h.o.duration)
+		harness.Progress("%s: %d cells, %v of %v and the time to connect", sender, len(sites), time.Since(begun).Round(time.Second), h.o.duration)
 	}
 }
 
 // collect takes a cell's results from its server.
-func (h *harness) collect(ctx context.Context, s *site, r *result) error {
-	track, err := s.server.finished(ctx, s.meeting)
+func (h *bench) collect(ctx context.Context, s *site, r *result) error {
+	track, err := finished(ctx, s.server, s.meeting)
 	if err != nil {
 		return err
 	}
 	r.Coverage = track.Coverage
 	r.wav = filepath.Join(s.dir, "audio.wav")
-	if err := s.server.download(ctx, s.meeting, track.ID, r.wav); err != nil {
+	if err := download(ctx, s.server, s.meeting, track.ID, r.wav); err != nil {
 		return err
 	}
 	readings, err := readTap(filepath.Join(s.dir, "tap"))

@@ -1,0 +1,130 @@
+//go:build linux
+
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"verbatim/signaling/whipclient"
+)
+
+// ServerOptions of a Server.
+type ServerOptions struct {
+	Binary string // bin/verbatim
+	Listen string // HOST:PORT for HTTP
+	Media  string // HOST:PORT for media
+	Data   string // folder
+	Log    string // file, appended to
+	// Flags are those of `verbatim serve` besides, Env is added to the environment.
+	Flags, Env []string
+	// Start starts the process where it has to run; nil: here.
+	Start func(start func() error) error
+}
+
+// Server is a real one. StartServer makes it; Stop or Kill end it.
+type Server struct {
+	Client whipclient.Client
+	cmd    *exec.Cmd
+	log    *os.File
+	ended  chan struct{} // closed when the process has ended
+}
+
+// StartServer starts the process. It does not serve yet: see Ready.
+func StartServer(o ServerOptions) (*Server, error) {
+	log, err := os.OpenFile(o.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	args := append([]string{"serve", "--insecure", "--listen", o.Listen, "--media-listen", o.Media, "--data", o.Data}, o.Flags...)
+	cmd := exec.Command(o.Binary, args...) //nolint:noctx // Stop and Kill end it
+	cmd.Env = append(os.Environ(), o.Env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	// Ctrl-C is for us, who end it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if o.Start == nil {
+		o.Start = func(start func() error) error { return start() }
+	}
+	if err := o.Start(cmd.Start); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the server: %w", err), log.Close())
+	}
+	s := &Server{cmd: cmd, log: log, ended: make(chan struct{}), Client: whipclient.Client{URL: "http://" + o.Listen}}
+	go func() {
+		_ = cmd.Wait() // its log tells
+		close(s.ended)
+	}()
+	return s, nil
+}
+
+// PID is the process's.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Ready waits until the server serves.
+func (s *Server) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("the server does not serve"))
+	defer cancel()
+	for s.Download(ctx, "/readyz", io.Discard) != nil {
+		select {
+		case <-s.ended:
+			return fmt.Errorf("the server has ended; %s says why", s.log.Name())
+		default:
+		}
+		if err := Sleep(ctx, 50*time.Millisecond); err != nil {
+			return fmt.Errorf("%w; %s may say why", err, s.log.Name())
+		}
+	}
+	return nil
+}
+
+// Stop asks the server to end, and kills it when it has not within 20 s.
+func (s *Server) Stop() error {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+	kill := time.AfterFunc(20*time.Second, func() { _ = s.cmd.Process.Kill() })
+	defer kill.Stop()
+	<-s.ended
+	return s.log.Close()
+}
+
+// Kill ends the server with SIGKILL and waits for its end.
+func (s *Server) Kill() error {
+	_ = s.cmd.Process.Kill() // it may be gone
+	<-s.ended
+	return s.log.Close()
+}
+
+// Download copies what the server answers to a GET.
+func (s *Server) Download(ctx context.Context, path string, to io.Writer) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Client.URL+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	_, err = io.Copy(to, resp.Body)
+	return err
+}
+
+// Sleep waits; the error is the cause of ctx's end.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,118 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"verbatim/internal/harness"
+)
+
+// maxOff is how far a word's time may be from the truth, in ms.
+const maxOff = 100
+
+// result is what came of a row.
+type result struct {
+	Name         string  `json:"name"`
+	Title        string  `json:"title"`
+	Participants int     `json:"participants"`
+	Count        count   `json:"count"`
+	CatchUp      float64 `json:"catch_up_s"` // after the fault had ended
+	PeakMB       float64 `json:"peak_mb"`    // of the server's resident memory
+	Deaths       int     `json:"server_deaths"`
+	Seconds      float64 `json:"seconds"`
+	// Missed are the bars that were missed, as sentences.
+	Missed []string `json:"missed"`
+}
+
+func (r *result) miss(format string, args ...any) {
+	r.Missed = append(r.Missed, fmt.Sprintf(format, args...))
+}
+
+// judge compares what was said with the transcripts, which should be one.
+func (r *result) judge(truths []truth, docs []document) {
+	all := words(docs)
+	for _, t := range truths {
+		c := t.compare(all)
+		if c.Said == 0 {
+			r.miss("%s said nothing", t.participant)
+		}
+		if c.Lost+c.Doubled+c.Disordered+c.Wrong > 0 {
+			r.miss("%s: %d lost, %d doubled, %d out of order, %d that nobody said", t.participant, c.Lost, c.Doubled, c.Disordered, c.Wrong)
+		}
+		r.Count = r.Count.plus(c)
+	}
+	if r.Count.Off > maxOff {
+		r.miss("a word's time is wrong by %.0f ms", r.Count.Off)
+	}
+	if len(docs) != 1 {
+		r.miss("there are %d meetings, should be 1", len(docs))
+	}
+	for _, d := range docs {
+		if !d.Complete || len(d.Missing) > 0 {
+			r.miss("meeting %s is %s, missing %v", d.Meeting.ID, d.Meeting.State, d.Missing)
+		}
+		if s := imbalance(d.Meeting.Coverage); s != "" {
+			r.miss("%s", s)
+		}
+		for _, t := range d.Meeting.Tracks {
+			if s := imbalance(t.Coverage); s != "" {
+				r.miss("track %s: %s", t.ID, s)
+			}
+		}
+	}
+}
+
+// table is Markdown.
+func table(results []result) string {
+	var b strings.Builder
+	b.WriteString("| fault | numbers said | lost | doubled | out of order | not sent | in memory | sent twice | time off by | caught up after | peak memory |\n")
+	b.WriteString("| :-- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n")
+	for _, r := range results {
+		c := r.Count
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %d | %d | %.0f ms | %.1f s | %.0f MB |\n",
+			r.Title, c.Said, c.Lost, c.Doubled, c.Disordered, c.Unsent, c.Edge, c.Again, c.Off, r.CatchUp, r.PeakMB)
+	}
+	return b.String()
+}
+
+// report writes the table, and says which bars were missed. That is its error.
+func report(w io.Writer, o *options, results []result) error {
+	text := table(results)
+	var length time.Duration
+	missed := 0
+	for _, r := range results {
+		length += time.Duration(r.Seconds * float64(time.Second))
+		for _, m := range r.Missed {
+			text += fmt.Sprintf("\nMISSED: %s: %s\n", r.Title, m)
+			missed++
+		}
+	}
+	if _, err := io.WriteString(w, "\n"+text+"\n"); err != nil {
+		return err
+	}
+	if o.docs != "" {
+		head := fmt.Sprintf("%d participants over WebRTC and %d over WebSockets in each row; %v in all.\n\n", o.whip, o.ingest, length.Round(time.Minute))
+		if err := harness.IntoDocs(o.docs, "faults", head+text); err != nil {
+			return err
+		}
+	}
+	if o.json != "" {
+		b, err := json.MarshalIndent(results, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(o.json, append(b, '\n'), 0o600); err != nil {
+			return err
+		}
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d bars are missed", missed)
+	}
+	return nil
+}

@@ -71,7 +71,13 @@ type Track struct {
 	// StartedAt is the wall time of the track's sample 0.
 	StartedAt time.Time `json:"started_at"`
 	Coverage  Coverage  `json:"coverage"`
+	// Audio says whether the track's audio can still be had; AudioExpiredAt is
+	// when it was removed, after its transcript was finished.
+	Audio          Audio      `json:"audio"`
+	AudioExpiredAt *time.Time `json:"audio_expired_at,omitempty"`
 
+	// FinishedAt is when the track's transcript was, nil before that.
+	FinishedAt *time.Time `json:"-"`
 	// Account is what arrived, in ticks (48 kHz).
 	Account audio.Account `json:"-"`
 	// Through is the point in ticks (48 kHz) up to which the track's audio is
@@ -83,6 +89,23 @@ type Track struct {
 	Epoch int64 `json:"-"`
 	// NextSegment is the number that the track's next segment gets.
 	NextSegment int64 `json:"-"`
+}
+
+// Audio is what became of a track's audio. It is kept until the track is
+// transcribed, and longer if so configured.
+type Audio string
+
+// Audio is kept, or expired.
+const (
+	AudioKept    Audio = "kept"
+	AudioExpired Audio = "expired"
+)
+
+// ExpiredError is returned for the audio of a track that was kept no longer.
+type ExpiredError struct{ At time.Time }
+
+func (e *ExpiredError) Error() string {
+	return "the track's audio expired at " + e.At.Format(time.RFC3339)
 }
 
 // Span is a part of a track, in ticks (48 kHz), and why it was given up.

@@ -239,7 +239,7 @@ func (t *track) finish(state meeting.TrackState) error {
 	if err := t.p.endTrack(ctx, t.row.ID, by, t.log); err != nil {
 		return err
 	}
-	st, err := t.p.cfg.Store.FinishTrack(ctx, t.row.ID, t.row.Epoch, state, t.p.cfg.Now())
+	st, err := t.p.cfg.Store.FinishTrack(ctx, t.row.ID, t.row.Epoch, state, time.Now())
 	if err != nil {
 		return err
 	}

@@ -205,7 +205,7 @@ func endReason(ctx context.Context, log *tracklog.Log, next uint64) (audio.Reaso
 // wait for their turn.
 func (p *Pipeline) start(row meeting.Track, room string, began time.Time, who transcript.Participant, log *tracklog.Log, late bool) error {
 	t := &track{late: late, p: p, row: row, room: room, began: began, who: who, log: log, done: make(chan struct{})}
-	t.through.Store(row.Through)
+	t.gaps.forget(row.Through)
 	t.ctx, t.cancel = context.WithCancel(p.ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()

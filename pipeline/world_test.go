@@ -120,5 +120,6 @@ func (s *sender) next(p audio.Packet) audio.Packet {
 }
 
 func (s *sender) end() audio.Packet {
-	return audio.NewEnd(s.seq, s.start, s.at, audio.EndInfo{Reason: audio.ReasonLeft, Totals: s.account})
+	at := s.at.Add(time.Duration(s.start) * time.Second / audio.TickRate)
+	return audio.NewEnd(s.seq, s.start, at, audio.EndInfo{Reason: audio.ReasonLeft, Totals: s.account})
 }

@@ -20,7 +20,9 @@ import (
 
 // spell is an engine that reads the words of tonecode. A sentence ends with the
 // pause behind it. gate is asked before each final, if there is one.
-type spell struct{ gate func(ctx context.Context) error }
+type spell struct {
+	gate func(ctx context.Context) error
+}
 
 func (e spell) Open(context.Context, transcribe.Options) (transcribe.Stream, error) {
 	return &spelling{spell: e, results: make(chan transcribe.Result, 100)}, nil

@@ -2,6 +2,10 @@
 // reads it to the recognizer, stores what comes back, tells those who watch,
 // and picks up after a restart whatever was left.
 //
+// What is missing goes the same way: whoever reads a track's log notes what was
+// lost, shed or broken off in it (gaps.go), and each commit stores what lies
+// before its checkpoint, in its transaction (commit.go).
+//
 // Per track there is one goroutine that transcribes (plus what
 // transcribe.Supervisor needs); the Pipeline waits for all of them in Close.
 package pipeline
@@ -205,7 +209,7 @@ func endReason(ctx context.Context, log *tracklog.Log, next uint64) (audio.Reaso
 // wait for their turn.
 func (p *Pipeline) start(row meeting.Track, room string, began time.Time, who transcript.Participant, log *tracklog.Log, late bool) error {
 	t := &track{late: late, p: p, row: row, room: room, began: began, who: who, log: log, done: make(chan struct{})}
-	t.through.Store(row.Through)
+	t.gaps.forget(row.Through)
 	t.ctx, t.cancel = context.WithCancel(p.ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()

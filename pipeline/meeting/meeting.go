@@ -15,6 +15,8 @@ import (
 var (
 	ErrNotFound  = errors.New("no such meeting or track")
 	ErrBadCursor = errors.New("not a cursor of this list")
+	// ErrAudioLost: the audio should be there, and is not.
+	ErrAudioLost = errors.New("the track's audio is not on the disk")
 )
 
 // State of a meeting.

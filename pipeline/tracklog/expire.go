@@ -122,6 +122,10 @@ func (r *rewriting) finish(err error) error {
 		err = r.file.Sync()
 	}
 	if err == nil {
+		// Before the new file can be seen: no reader takes it for the old one.
+		l.mu.Lock()
+		l.version++
+		l.mu.Unlock()
 		err = os.Rename(tmp, l.path)
 	}
 	if err != nil {
@@ -135,7 +139,6 @@ func (r *rewriting) finish(err error) error {
 	l.dropAll()
 	l.content = r.content
 	l.written, l.synced, l.durable = r.seq, r.size, r.seq
-	l.version++
 	l.wakeReaders()
 	l.mu.Unlock()
 	if l.store.o.SyncEvery >= 0 {

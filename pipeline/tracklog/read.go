@@ -27,10 +27,12 @@ var errDone = errors.New("done")
 // A packet may turn into a shed one of the same Seq, Start and Samples as long
 // as it was not read. Payloads are valid until the iterator moves on.
 func (l *Log) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, error] {
+	l.mu.Lock()
+	version := l.version
+	l.mu.Unlock()
 	return func(yield func(audio.Packet, error) bool) {
-		r := reader{l: l, seq: from, wake: make(chan struct{}, 1), yield: yield}
+		r := reader{l: l, seq: from, version: version, wake: make(chan struct{}, 1), yield: yield}
 		l.mu.Lock()
-		r.version = l.version
 		l.readers = append(l.readers, r.wake)
 		l.mu.Unlock()
 		defer func() {
@@ -105,7 +107,7 @@ type reader struct {
 	seq   uint64 // of the packet to yield next
 	wake  chan struct{}
 	yield func(audio.Packet, error) bool
-	// version is the log's when the reader began.
+	// version is the log's when Read was called.
 	version int
 
 	c    *chunk // where seq lies in memory, at pos, unless c is gone

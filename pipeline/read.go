@@ -3,14 +3,9 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
-	"iter"
 
-	"verbatim/media/audio"
-	"verbatim/pipeline/decode"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/store"
-	"verbatim/pipeline/tracklog"
 	"verbatim/pipeline/transcript"
 )
 
@@ -46,7 +41,7 @@ func (p *Pipeline) Meetings(ctx context.Context, room string, limit int, cursor 
 	return ms, next, err
 }
 
-// overlay puts what is known in memory over what the store knows.
+// overlay puts what has arrived since over what the store knows.
 func (p *Pipeline) overlay(m *meeting.Meeting) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,7 +50,6 @@ func (p *Pipeline) overlay(m *meeting.Meeting) {
 		row := &m.Tracks[i]
 		if t := p.tracks[row.ID]; t != nil {
 			_, _, row.Account, _ = t.log.State()
-			row.Through = max(row.Through, t.through.Load())
 			row.Coverage = meeting.NewCoverage(row.Account, row.Through, row.Skipped)
 		}
 		m.Coverage = m.Coverage.Plus(row.Coverage)
@@ -86,59 +80,27 @@ func (p *Pipeline) Transcript(ctx context.Context, id string) (transcript.Docume
 	if err != nil {
 		return transcript.Document{}, err
 	}
+	gaps, err := p.cfg.Store.Gaps(ctx, id)
+	if err != nil {
+		return transcript.Document{}, err
+	}
+	at := func(row meeting.Track, tick int64) int64 {
+		if t := p.running(row.ID); t != nil {
+			return t.ms(tick)
+		}
+		return nominalMS(m.StartedAt, row, tick)
+	}
 	return transcript.Document{
-		Meeting: m, Segments: segments, Missing: m.Missing(),
+		Meeting: m, Segments: segments, Missing: m.Missing(gaps, at),
 		Complete: m.State == meeting.StateComplete,
 	}, nil
 }
 
-// Audio is one track's PCM as its stages got it: samples long as of now.
-func (p *Pipeline) Audio(ctx context.Context, meetingID, trackID string) (samples int64, frames iter.Seq2[audio.Frame, error], err error) {
-	m, err := p.cfg.Store.Meeting(ctx, meetingID)
-	if err != nil {
-		return 0, nil, err
-	}
-	for _, t := range m.Tracks {
-		if t.ID != trackID {
-			continue
-		}
-		log, closeLog, err := p.openLog(meetingID, trackID)
-		if err != nil {
-			return 0, nil, err
-		}
-		_, end, _, _ := log.State()
-		samples = end / audio.TicksPerSample
-		return samples, func(yield func(audio.Frame, error) bool) {
-			defer closeLog()
-			for f, err := range decode.Frames(log.Read(ctx, 0)) {
-				if err == nil {
-					f.PCM = f.PCM[:min(int64(len(f.PCM)), samples-f.Start)]
-				}
-				if !yield(f, err) || err != nil || f.Start+int64(len(f.PCM)) >= samples {
-					return
-				}
-			}
-		}, nil
-	}
-	return 0, nil, fmt.Errorf("track: %w", store.ErrNotFound)
-}
-
-func (p *Pipeline) openLog(meetingID, trackID string) (log *tracklog.Log, done func(), err error) {
+// running is the track of that id while it is transcribed, else nil.
+func (p *Pipeline) running(id string) *track {
 	p.mu.Lock()
-	t := p.tracks[trackID]
-	p.mu.Unlock()
-	if t != nil {
-		return t.log, func() {}, nil
-	}
-	log, err = p.cfg.Logs.Open(meetingID, trackID)
-	if err != nil {
-		return nil, nil, err
-	}
-	return log, func() {
-		if err := log.Close(); err != nil {
-			p.log.Warn("close a track's log", "track", trackID, "err", err)
-		}
-	}, nil
+	defer p.mu.Unlock()
+	return p.tracks[id]
 }
 
 // End ends a meeting: it is not live any more, its sessions are closed.

@@ -15,6 +15,8 @@ import (
 var (
 	ErrNotFound  = errors.New("no such meeting or track")
 	ErrBadCursor = errors.New("not a cursor of this list")
+	// ErrAudioLost: the audio should be there, and is not.
+	ErrAudioLost = errors.New("the track's audio is not on the disk")
 )
 
 // State of a meeting.
@@ -71,24 +73,41 @@ type Track struct {
 	// StartedAt is the wall time of the track's sample 0.
 	StartedAt time.Time `json:"started_at"`
 	Coverage  Coverage  `json:"coverage"`
+	// Audio says whether the track's audio can still be had; AudioExpiredAt is
+	// when it was removed, after its transcript was finished.
+	Audio          Audio      `json:"audio"`
+	AudioExpiredAt *time.Time `json:"audio_expired_at,omitempty"`
 
+	// FinishedAt is when the track's transcript was, nil before that.
+	FinishedAt *time.Time `json:"-"`
 	// Account is what arrived, in ticks (48 kHz).
 	Account audio.Account `json:"-"`
 	// Through is the point in ticks (48 kHz) up to which the track's audio is
 	// spoken for in the transcript: the only checkpoint that there is.
 	Through int64 `json:"-"`
-	// Skipped are the spans before Through that were given up.
-	Skipped []Span `json:"-"`
+	// Skipped is how much before Through was given up, in ticks (48 kHz).
+	Skipped int64 `json:"-"`
 	// Epoch is the ownership under which a process may write the transcript.
 	Epoch int64 `json:"-"`
 	// NextSegment is the number that the track's next segment gets.
 	NextSegment int64 `json:"-"`
 }
 
-// Span is a part of a track, in ticks (48 kHz), and why it was given up.
-type Span struct {
-	Start, End int64
-	Reason     string
+// Audio is what became of a track's audio. It is kept until the track is
+// transcribed, and longer if so configured.
+type Audio string
+
+// Audio is kept, or expired.
+const (
+	AudioKept    Audio = "kept"
+	AudioExpired Audio = "expired"
+)
+
+// ExpiredError is returned for the audio of a track that was kept no longer.
+type ExpiredError struct{ At time.Time }
+
+func (e *ExpiredError) Error() string {
+	return "the track's audio expired at " + e.At.Format(time.RFC3339)
 }
 
 // Coverage is the account of every millisecond. The first six fields add up to

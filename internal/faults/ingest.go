@@ -41,6 +41,7 @@ type ingest struct {
 	next   int64        // sample of the signal that is sent next
 	acked  atomic.Int64 // sample of the signal before which all is on the server's disk
 	again  [][2]int64   // samples that were sent in two streams
+	late   map[int]bool // numbers that were
 }
 
 // reply is any message of the server's.
@@ -50,7 +51,7 @@ type reply struct {
 }
 
 func (c *ingest) talk(ctx context.Context, over <-chan struct{}) error {
-	c.begun = time.Now()
+	c.begun, c.late = time.Now(), map[int]bool{}
 	for {
 		err := c.connection(ctx, over)
 		switch code := websocket.CloseStatus(err); {
@@ -142,12 +143,16 @@ func (c *ingest) send(ctx context.Context, ws *websocket.Conn, over <-chan struc
 		if 2*to > int64(len(c.signal.pcm)) {
 			return errShort
 		}
-		if err := harness.Sleep(ctx, time.Until(c.begun.Add(time.Duration(to)*time.Second/tonecode.Rate))); err != nil {
+		due := c.begun.Add(time.Duration(to) * time.Second / tonecode.Rate)
+		if err := harness.Sleep(ctx, time.Until(due)); err != nil {
 			return err
 		}
 		b := binary.BigEndian.AppendUint64(nil, uint64(c.next-c.origin))
 		if err := ws.Write(ctx, websocket.MessageBinary, append(b, c.signal.pcm[2*c.next:2*to]...)); err != nil {
 			return err
+		}
+		if time.Since(due) > 200*time.Millisecond {
+			c.late[int(c.next/tonecode.Symbol)] = true
 		}
 		c.next = to
 		select {
@@ -162,8 +167,10 @@ func (c *ingest) send(ctx context.Context, ws *websocket.Conn, over <-chan struc
 }
 
 func (c *ingest) truth([]time.Time, time.Duration) truth {
-	n := int(c.next / tonecode.Symbol)
-	t := truth{participant: c.id, begun: c.begun, fates: make([]fate, n), again: make([]int, n)}
+	t := newTruth(c.id, int(c.next/tonecode.Symbol))
+	for i := range c.late {
+		t.late[i] = true
+	}
 	for _, span := range c.again {
 		for i := span[0] / tonecode.Symbol; i*tonecode.Symbol < span[1]; i++ {
 			t.again[i]++

@@ -36,20 +36,18 @@ func recognizers(server int) (pids []int, err error) {
 	return pids, nil
 }
 
-// signalRecognizers sends all of them a signal and says how many there were.
-func signalRecognizers(server int, s syscall.Signal) (n int, err error) {
+// signalRecognizers sends all of them a signal.
+func signalRecognizers(server int, s syscall.Signal) error {
 	pids, err := recognizers(server)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for _, pid := range pids {
-		if err := syscall.Kill(pid, s); err == nil {
-			n++
-		} else if !errors.Is(err, syscall.ESRCH) {
-			return n, fmt.Errorf("send %v: %w", s, err)
+		if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("send %v: %w", s, err)
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // peakMemory is the largest resident memory that a process ever had, in bytes;

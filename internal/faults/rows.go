@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -91,30 +92,36 @@ var rows = []row{
 	},
 }
 
-func killRecognizers(ctx context.Context, s *site, every time.Duration, rounds int) error {
-	for range rounds {
-		if _, err := signalRecognizers(s.server.PID(), syscall.SIGKILL); err != nil {
-			return err
+// often does something as many times, that long from one to the next.
+func often(ctx context.Context, rounds int, every time.Duration, do func() error) error {
+	for i := range rounds {
+		if i > 0 {
+			if err := harness.Sleep(ctx, every); err != nil {
+				return err
+			}
 		}
-		if err := harness.Sleep(ctx, every); err != nil {
+		if err := do(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+func killRecognizers(ctx context.Context, s *site, every time.Duration, rounds int) error {
+	return often(ctx, rounds, every, func() error { return signalRecognizers(s.server.PID(), syscall.SIGKILL) })
+}
+
 // stopRecognizers stops those that come meanwhile, too.
 func stopRecognizers(ctx context.Context, s *site, d time.Duration, _ int) error {
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		if _, err := signalRecognizers(s.server.PID(), syscall.SIGSTOP); err != nil {
+		if err := signalRecognizers(s.server.PID(), syscall.SIGSTOP); err != nil {
 			return err
 		}
 		if err := harness.Sleep(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}
-	_, err := signalRecognizers(s.server.PID(), syscall.SIGCONT)
-	return err
+	return signalRecognizers(s.server.PID(), syscall.SIGCONT)
 }
 
 func slowRecognizers(ctx context.Context, s *site, d time.Duration, _ int) error {
@@ -128,15 +135,7 @@ func slowRecognizers(ctx context.Context, s *site, d time.Duration, _ int) error
 }
 
 func killServer(ctx context.Context, s *site, every time.Duration, rounds int) error {
-	for range rounds {
-		if err := s.restart(ctx, func() error { return nil }); err != nil {
-			return err
-		}
-		if err := harness.Sleep(ctx, every); err != nil {
-			return err
-		}
-	}
-	return nil
+	return often(ctx, rounds, every, func() error { return s.restart(ctx, func() error { return nil }) })
 }
 
 func setClockBack(ctx context.Context, s *site, d time.Duration, _ int) error {
@@ -146,29 +145,14 @@ func setClockBack(ctx context.Context, s *site, d time.Duration, _ int) error {
 	if err := harness.Sleep(ctx, d); err != nil {
 		return err
 	}
-	if err := s.restart(ctx, func() error { return s.setClock(-2 * time.Hour) }); err != nil {
-		return err
-	}
-	return harness.Sleep(ctx, d)
+	return s.restart(ctx, func() error { return s.setClock(-2 * time.Hour) })
 }
 
 func cutPower(ctx context.Context, s *site, every time.Duration, rounds int) error {
-	for range rounds {
+	return often(ctx, rounds, every, func() error {
 		if err := s.plug.cut(); err != nil {
 			return err
 		}
-		err := s.restart(ctx, func() error {
-			if err := s.plug.out(ctx); err != nil {
-				return err
-			}
-			return s.plug.in(ctx)
-		})
-		if err != nil {
-			return err
-		}
-		if err := harness.Sleep(ctx, every); err != nil {
-			return err
-		}
-	}
-	return nil
+		return s.restart(ctx, func() error { return errors.Join(s.plug.out(ctx), s.plug.in(ctx)) })
+	})
 }

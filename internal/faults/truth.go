@@ -5,7 +5,6 @@ package main
 import (
 	"math"
 	"slices"
-	"time"
 
 	"verbatim/internal/tonecode"
 )
@@ -26,11 +25,13 @@ const (
 // truth is what one participant said: the numbers from 0 on, one every 100 ms.
 type truth struct {
 	participant string
-	begun       time.Time // when number 0 began
-	fates       []fate    // of each number, those of pauses included
+	fates            []fate    // of each number, those of pauses included
 	// again is how many times more each number was sent, in a new track, because
 	// a server that died had not yet acknowledged it.
 	again []int
+	// late are numbers that were sent later than they were said: no server can
+	// know when that was.
+	late []bool
 }
 
 // word is one of the transcript, in the order of which it is given.
@@ -52,8 +53,9 @@ type count struct {
 	Unsent int `json:"unsent"`
 	Edge   int `json:"in_memory"`
 	Again  int `json:"sent_twice"`
-	// Off is how far a word's time is from the truth, but for what is the same
-	// for all words of its track (the way to the server), in ms at most.
+	// Off is how far the time of a word that was not late is from the truth, but
+	// for what is the same for all words of its track (the way to the server), in
+	// ms at most.
 	Off float64 `json:"off_ms"`
 }
 
@@ -82,7 +84,9 @@ func (t truth) compare(words []word) count {
 			c.Wrong++
 			continue
 		}
-		offs[w.track] = append(offs[w.track], float64(w.start-int64(i)*100))
+		if !t.late[i] {
+			offs[w.track] = append(offs[w.track], float64(w.start-int64(i)*100))
+		}
 		if heard[i]++; heard[i] > 1 {
 			continue
 		}
@@ -102,6 +106,11 @@ func (t truth) compare(words []word) count {
 		c.Off = max(c.Off, math.Abs(all[0]-middle), math.Abs(all[len(all)-1]-middle))
 	}
 	return c
+}
+
+// newTruth is that n numbers were said and kept.
+func newTruth(participant string, n int) truth {
+	return truth{participant: participant, fates: make([]fate, n), again: make([]int, n), late: make([]bool, n)}
 }
 
 // judge is about one number that was heard n times.

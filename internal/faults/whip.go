@@ -165,7 +165,7 @@ func (w *whip) wait(ctx context.Context, s *whipclient.Session) {
 
 func (w *whip) truth(deaths []time.Time, margin time.Duration) truth {
 	n := int(time.Duration(len(w.sent)) * packetTime / perNumber)
-	t := truth{participant: w.id, begun: w.begun, fates: make([]fate, n), again: make([]int, n)}
+	t := newTruth(w.id, n)
 	for i := range t.fates {
 		first, last := packetsOf(i)
 		// A decoder that has not heard what came before does not get the first

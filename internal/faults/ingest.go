@@ -151,7 +151,7 @@ func (c *ingest) send(ctx context.Context, ws *websocket.Conn, over <-chan struc
 		if err := ws.Write(ctx, websocket.MessageBinary, append(b, c.signal.pcm[2*c.next:2*to]...)); err != nil {
 			return err
 		}
-		if time.Since(due) > 200*time.Millisecond {
+		if time.Since(due) > 50*time.Millisecond {
 			c.late[int(c.next/tonecode.Symbol)] = true
 		}
 		c.next = to

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"verbatim/internal/harness"
+	"verbatim/pipeline/transcript"
 )
 
 // maxOff is how far a word's time may be from the truth, in ms.
@@ -34,8 +35,9 @@ func (r *result) miss(format string, args ...any) {
 	r.Missed = append(r.Missed, fmt.Sprintf(format, args...))
 }
 
-// judge compares what was said with the transcripts, which should be one.
-func (r *result) judge(truths []truth, docs []document) {
+// judge compares what was said with the transcripts, which should be one. What
+// was taken in within the edge before the server's death may be missing.
+func (r *result) judge(truths []truth, docs []document, edge time.Duration) {
 	all := words(docs)
 	for _, t := range truths {
 		c := t.compare(all)
@@ -54,8 +56,14 @@ func (r *result) judge(truths []truth, docs []document) {
 		r.miss("there are %d meetings, should be 1", len(docs))
 	}
 	for _, d := range docs {
-		if !d.Complete || len(d.Missing) > 0 {
-			r.miss("meeting %s is %s, missing %v", d.Meeting.ID, d.Meeting.State, d.Missing)
+		if !d.Complete {
+			r.miss("meeting %s is %s", d.Meeting.ID, d.Meeting.State)
+		}
+		for _, m := range d.Missing {
+			// What a server knew of when it died and had not written.
+			if m.Kind != transcript.Shed || time.Duration(m.MissingMS)*time.Millisecond > edge {
+				r.miss("track %s misses %d ms at %d ms: %s", m.Track, m.MissingMS, m.StartMS, m.Reason)
+			}
 		}
 		if s := imbalance(d.Meeting.Coverage); s != "" {
 			r.miss("%s", s)

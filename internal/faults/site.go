@@ -41,7 +41,8 @@ type site struct {
 	// shifts the server's clock.
 	speed, clock  string
 	listen, media string // addresses
-	plug          *plug  // power only
+	env           []string
+	plug          *plug // power only
 
 	server *harness.Server // nil only while it is restarted
 	client whipclient.Client
@@ -90,7 +91,7 @@ func (s *site) start(ctx context.Context) (err error) {
 	s.server, err = harness.StartServer(harness.ServerOptions{
 		Binary: s.o.verbatim, Listen: s.listen, Media: s.media, Data: s.data, Log: filepath.Join(s.dir, "server.log"),
 		Flags: []string{"--recognizer", fmt.Sprintf("command:%q -speed %q", s.o.recognizer, s.speed)},
-		Env:   []string{"VERBATIM_FAULT_CLOCK=" + s.clock},
+		Env:   s.env,
 	})
 	if err != nil {
 		return err
@@ -116,6 +117,7 @@ func (s *site) restart(ctx context.Context, dead func() error) error {
 // setClock shifts the server's wall clock; it needs a binary with the build tag
 // faults.
 func (s *site) setClock(by time.Duration) error {
+	s.env = []string{"VERBATIM_FAULT_CLOCK=" + s.clock}
 	// Renamed, so that the server never reads half of it.
 	next := s.clock + ".next"
 	if err := os.WriteFile(next, []byte(by.String()), 0o600); err != nil {
@@ -185,7 +187,7 @@ func (s *site) run(ctx context.Context) (res result, err error) {
 	for i, t := range talkers {
 		truths[i] = t.truth(s.deaths, s.row.edge)
 	}
-	res.judge(truths, docs)
+	res.judge(truths, docs, s.row.edge)
 	return res, nil
 }
 

@@ -3,10 +3,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -59,13 +63,25 @@ func (s *site) transcripts(ctx context.Context) (docs []document, err error) {
 			if err := harness.Sleep(ctx, 200*time.Millisecond); err != nil {
 				return nil, err
 			}
-			if err := s.client.Get(ctx, "/v1/meetings/"+m.ID+"/transcript.json", &d); err != nil {
+			if d, err = s.transcript(ctx, m.ID); err != nil {
 				return nil, err
 			}
 		}
 		docs = append(docs, d)
 	}
 	return docs, nil
+}
+
+// transcript is one as it is now; the last of each stays in the site's folder.
+func (s *site) transcript(ctx context.Context, id string) (d document, err error) {
+	var b bytes.Buffer
+	if err := s.server.Download(ctx, "/v1/meetings/"+id+"/transcript.json", &b); err != nil {
+		return d, err
+	}
+	if err := json.Unmarshal(b.Bytes(), &d); err != nil {
+		return d, err
+	}
+	return d, os.WriteFile(filepath.Join(s.dir, id+".json"), b.Bytes(), 0o600)
 }
 
 func (s *site) end(ctx context.Context, id string) error {

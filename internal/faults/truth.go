@@ -25,7 +25,7 @@ const (
 // truth is what one participant said: the numbers from 0 on, one every 100 ms.
 type truth struct {
 	participant string
-	fates            []fate    // of each number, those of pauses included
+	fates       []fate // of each number, those of pauses included
 	// again is how many times more each number was sent, in a new track, because
 	// a server that died had not yet acknowledged it.
 	again []int

@@ -78,7 +78,7 @@ func (w *whip) play(ctx context.Context, over <-chan struct{}) error {
 	w.begun = time.Now()
 	last := len(w.signal.packets)
 	for k, payload := range w.signal.packets {
-		if k == last {
+		if k >= last {
 			return harness.Sleep(ctx, settle)
 		}
 		if err := harness.Sleep(ctx, time.Until(w.begun.Add(time.Duration(k)*packetTime))); err != nil {

@@ -96,6 +96,7 @@ type Heard struct {
 type Reader struct {
 	window []int16
 	pos    int64 // of the sample behind window
+	told   Heard // the last number that was returned
 	last   int   // what the window before spelled, -1: nothing
 	first  int64 // where last was read for the first time
 	times  int
@@ -112,7 +113,7 @@ const (
 // Write takes the samples that follow and returns the numbers that end in them.
 func (r *Reader) Write(pcm []int16) (heard []Heard) {
 	if r.window == nil {
-		r.window, r.last = make([]int16, 0, window), -1
+		r.window, r.last, r.told.Index = make([]int16, 0, window), -1, -1
 	}
 	for len(pcm) > 0 {
 		n := min(window-len(r.window), len(pcm))
@@ -150,7 +151,11 @@ func (r *Reader) turn(heard []Heard, index int) []Heard {
 	if r.last >= 0 && r.times >= least {
 		// The windows that spell it lie around the middle of the sound.
 		middle := r.first + int64(r.times-1)*hop/2 + window/2
-		heard = append(heard, Heard{r.last, max(0, middle-sound/2)})
+		// Where a decoder begins in the middle of a number, a window within may
+		// spell nothing: what begins that soon is the same one.
+		if h := (Heard{r.last, max(0, middle-sound/2)}); h.Index != r.told.Index || h.Start-r.told.Start >= Symbol/2 {
+			heard, r.told = append(heard, h), h
+		}
 	}
 	r.last, r.first, r.times = index, r.pos-window, 1
 	return heard

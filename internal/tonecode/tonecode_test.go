@@ -72,3 +72,20 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// A number in whose middle nothing can be read is one number, and one that comes
+// again is two.
+func TestBrokenNumber(t *testing.T) {
+	r := Reader{window: []int16{}, last: -1, told: Heard{Index: -1}}
+	var heard []Heard
+	for _, at := range []int64{1000, 1400, 1000 + Symbol} {
+		r.pos = at + window
+		heard = r.turn(heard, 7)
+		r.times = least
+		r.pos += 2 * hop
+		heard = r.turn(heard, -1)
+	}
+	if len(heard) != 2 {
+		t.Errorf("heard %v", heard)
+	}
+}

@@ -33,11 +33,16 @@ demo: bin/verbatim ## speak to the running server and print its captions; DEMO_F
 build: bin/verbatim bin/verbatim-pocketsphinx ## build the programs into bin/; LIBOPUS=1 with libopus
 
 # Go knows better than make what is up to date.
-.PHONY: bin/verbatim bin/verbatim-pocketsphinx
+.PHONY: bin/verbatim bin/verbatim-pocketsphinx bin/verbatim-faults bin/verbatim-tonecode
 bin/verbatim:
 	@CGO_ENABLED=$(if $(LIBOPUS),1 go build -tags $(OPUS),0 go build) -trimpath -o $@ ./cmd/verbatim
 bin/verbatim-pocketsphinx:
 	@CGO_ENABLED=1 go build -trimpath -tags $(TAGS) -o $@ ./cmd/verbatim-pocketsphinx
+# For tests only: a server whose clock can be set back, a recognizer of tone codes.
+bin/verbatim-faults:
+	@CGO_ENABLED=0 go build -trimpath -tags faults -o $@ ./cmd/verbatim
+bin/verbatim-tonecode:
+	@CGO_ENABLED=0 go build -trimpath -o $@ ./internal/tonecode/recognizer
 
 .PHONY: test
 test: deps-test build ## install what the tests need, then run them all
@@ -60,6 +65,7 @@ test: deps-test build ## install what the tests need, then run them all
 	@node --test $(wildcard web/client/*.test.js web/app/*.test.js)
 	@$(MAKE) --no-print-directory e2e
 	@$(MAKE) --no-print-directory netem-test
+	@$(MAKE) --no-print-directory faults-test
 	$(call heading,all tests passed)
 
 .PHONY: test-fast
@@ -67,7 +73,7 @@ test-fast: ## only the Go tests that need nothing installed
 	@go test ./...
 
 .PHONY: e2e
-e2e: deps-test build ## only the tests in real browsers, and with other clients
+e2e: deps-test build bin/verbatim-tonecode ## only the tests in real browsers, and with other clients
 	$(call heading,web/e2e: real browsers, and other clients)
 	@cd web/e2e && VERBATIM_BIN=$(CURDIR)/bin/verbatim node --test --test-concurrency=1
 
@@ -83,6 +89,18 @@ netem-test: build
 	$(call heading,bad networks)
 	@go build -trimpath -o bin/netem ./internal/netem/run
 	@$$([ "$$(id -u)" -eq 0 ] || echo sudo) bin/netem -senders pion -duration 10s -loss 0,5,burst -rtt 20,100 -words=false
+
+.PHONY: faults
+faults: deps-test bin/verbatim-faults bin/verbatim-tonecode ## kill, stop, fill and cut, and count what is lost (needs root; half an hour); FAULTS_FLAGS="…", see docs/RELIABILITY.md
+	@go build -trimpath -o bin/faults ./internal/faults
+	@exec bin/faults $(FAULTS_FLAGS)
+
+# All of it, but shorter and with fewer participants.
+.PHONY: faults-test
+faults-test: bin/verbatim-faults bin/verbatim-tonecode
+	$(call heading,faults)
+	@go build -trimpath -o bin/faults ./internal/faults
+	@$$([ "$$(id -u)" -eq 0 ] || echo sudo) bin/faults -quick -together 4 -whip 2 -ingest 1 -off 300ms
 
 .PHONY: lint
 lint: deps-run ## run golangci-lint (its first build takes minutes)

@@ -47,6 +47,8 @@ check_test() {
 	need opus-tools have opusenc
 	need sox have sox
 	need iproute2 have ip
+	need e2fsprogs test -x /sbin/mkfs.ext4
+	need mount test -x /bin/mount
 	need python3 have python3
 	need python3-websockets debian_python 'import websockets'
 	need python3-aiortc debian_python 'import aiortc'

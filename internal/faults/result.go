@@ -14,9 +14,6 @@ import (
 	"verbatim/pipeline/transcript"
 )
 
-// maxOff is how far a word's time may be from the truth, in ms.
-const maxOff = 100
-
 // result is what came of a row.
 type result struct {
 	Name         string  `json:"name"`
@@ -35,9 +32,15 @@ func (r *result) miss(format string, args ...any) {
 	r.Missed = append(r.Missed, fmt.Sprintf(format, args...))
 }
 
-// judge compares what was said with the transcripts, which should be one. What
-// was taken in within the edge before the server's death may be missing.
-func (r *result) judge(truths []truth, docs []document, edge time.Duration) {
+// bars are what depends on the row.
+type bars struct {
+	off, drift time.Duration // see count
+	// What was taken in for that long before the server's death may be missing.
+	edge time.Duration
+}
+
+// judge compares what was said with the transcripts, which should be one.
+func (r *result) judge(truths []truth, docs []document, bars bars) {
 	all := words(docs)
 	for _, t := range truths {
 		c := t.compare(all)
@@ -49,8 +52,11 @@ func (r *result) judge(truths []truth, docs []document, edge time.Duration) {
 		}
 		r.Count = r.Count.plus(c)
 	}
-	if r.Count.Off > maxOff {
+	if r.Count.Off > bars.off.Seconds()*1000 {
 		r.miss("a word's time is wrong by %.0f ms", r.Count.Off)
+	}
+	if r.Count.Drift > bars.drift.Seconds()*1000 {
+		r.miss("the times of a participant's tracks are apart by %.0f ms", r.Count.Drift)
 	}
 	if len(docs) != 1 {
 		r.miss("there are %d meetings, should be 1", len(docs))
@@ -61,7 +67,7 @@ func (r *result) judge(truths []truth, docs []document, edge time.Duration) {
 		}
 		for _, m := range d.Missing {
 			// What a server knew of when it died and had not written.
-			if m.Kind != transcript.Shed || time.Duration(m.MissingMS)*time.Millisecond > edge {
+			if m.Kind != transcript.Shed || time.Duration(m.MissingMS)*time.Millisecond > bars.edge {
 				r.miss("track %s misses %d ms at %d ms: %s", m.Track, m.MissingMS, m.StartMS, m.Reason)
 			}
 		}
@@ -79,12 +85,12 @@ func (r *result) judge(truths []truth, docs []document, edge time.Duration) {
 // table is Markdown.
 func table(results []result) string {
 	var b strings.Builder
-	b.WriteString("| fault | numbers said | lost | doubled | out of order | not sent | in memory | sent twice | time off by | caught up after | peak memory |\n")
-	b.WriteString("| :-- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n")
+	b.WriteString("| fault | numbers said | lost | doubled | out of order | not sent | in memory | sent twice | time off by | drift | caught up after | peak memory |\n")
+	b.WriteString("| :-- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n")
 	for _, r := range results {
 		c := r.Count
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %d | %d | %.0f ms | %.1f s | %.0f MB |\n",
-			r.Title, c.Said, c.Lost, c.Doubled, c.Disordered, c.Unsent, c.Edge, c.Again, c.Off, r.CatchUp, r.PeakMB)
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %d | %d | %.0f ms | %.0f ms | %.1f s | %.0f MB |\n",
+			r.Title, c.Said, c.Lost, c.Doubled, c.Disordered, c.Unsent, c.Edge, c.Again, c.Off, c.Drift, r.CatchUp, r.PeakMB)
 	}
 	return b.String()
 }

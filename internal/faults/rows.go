@@ -5,8 +5,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,7 +25,8 @@ const (
 
 // row is one fault.
 type row struct {
-	name, title string
+	name  string
+	title string // with "%v" for how long and "%d" for how often
 	// full and quick are how long the fault lasts, or its parts do.
 	full, quick time.Duration
 	// rounds are how many parts there are, quickly fewer.
@@ -43,6 +46,27 @@ func (r row) length(quick bool) (d time.Duration, rounds int) {
 	return r.full, r.rounds
 }
 
+// text is the title, filled in.
+func (r row) text(quick bool) string {
+	d, rounds := r.length(quick)
+	switch strings.Count(r.title, "%") {
+	case 1:
+		return fmt.Sprintf(r.title, d)
+	case 2:
+		return fmt.Sprintf(r.title, d, rounds)
+	}
+	return r.title
+}
+
+// drift is how far a participant's tracks may be apart. A server whose clock is
+// set back while it is dead cannot know for how long it was.
+func (r row) drift(o *options) time.Duration {
+	if r.name == "clock" {
+		return time.Minute
+	}
+	return o.off
+}
+
 var rows = []row{
 	{
 		name: "none", title: "no fault",
@@ -50,28 +74,28 @@ var rows = []row{
 		fault: func(ctx context.Context, _ *site, d time.Duration, _ int) error { return harness.Sleep(ctx, d) },
 	},
 	{
-		name: "kill-recognizer", title: "recognizer killed every 5 s",
+		name: "kill-recognizer", title: "recognizer killed every %v, %d times",
 		full: 5 * time.Second, rounds: 24, quick: 5 * time.Second, quickRounds: 3,
 		fault: killRecognizers,
 	},
 	{
-		name: "stop-recognizer", title: "recognizer stopped for 60 s",
+		name: "stop-recognizer", title: "recognizer stopped for %v",
 		full: 60 * time.Second, quick: 12 * time.Second,
 		fault: stopRecognizers,
 	},
 	{
-		name: "slow-recognizer", title: "10 × slower than real time for 5 minutes",
+		name: "slow-recognizer", title: "recognizer 10 × slower than real time for %v",
 		full: 5 * time.Minute, quick: 20 * time.Second,
 		fault: slowRecognizers,
 	},
 	{
-		name: "disk-full", title: "disk full for 60 s",
+		name: "disk-full", title: "disk full for %v",
 		full: 60 * time.Second, quick: 12 * time.Second,
 		prepare: func(_ context.Context, s *site) error { return smallDisk(s.data) },
 		fault:   func(ctx context.Context, s *site, d time.Duration, _ int) error { return fill(ctx, s.data, d) },
 	},
 	{
-		name: "kill-server", title: "server killed ten times",
+		name: "kill-server", title: "server killed every %v, %d times",
 		full: 8 * time.Second, rounds: 10, quick: 6 * time.Second, quickRounds: 3, edge: unwritten,
 		fault: killServer,
 	},
@@ -82,7 +106,7 @@ var rows = []row{
 		fault:   setClockBack,
 	},
 	{
-		name: "power", title: "power lost five times",
+		name: "power", title: "power lost every %v, %d times",
 		full: 10 * time.Second, rounds: 5, quick: 6 * time.Second, quickRounds: 2, edge: unsynced,
 		prepare: func(ctx context.Context, s *site) (err error) {
 			s.plug, err = newPlug(ctx, filepath.Join(s.dir, "disk.img"), s.data)

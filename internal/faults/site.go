@@ -165,7 +165,7 @@ func (s *site) run(ctx context.Context) (res result, err error) {
 			}
 		})
 	}
-	res = result{Name: s.row.name, Title: s.row.title, Participants: len(talkers)}
+	res = result{Name: s.row.name, Title: s.row.text(s.o.quick), Participants: len(talkers)}
 	if err := s.suffer(ctx, &res); err != nil {
 		return res, err
 	}
@@ -187,7 +187,7 @@ func (s *site) run(ctx context.Context) (res result, err error) {
 	for i, t := range talkers {
 		truths[i] = t.truth(s.deaths, s.row.edge)
 	}
-	res.judge(truths, docs, s.row.edge)
+	res.judge(truths, docs, bars{off: s.o.off, drift: s.row.drift(s.o), edge: s.row.edge})
 	return res, nil
 }
 

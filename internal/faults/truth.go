@@ -57,6 +57,9 @@ type count struct {
 	// for what is the same for all words of its track (the way to the server), in
 	// ms at most.
 	Off float64 `json:"off_ms"`
+	// Drift is how far the times of a participant's tracks are from each other's,
+	// in ms at most.
+	Drift float64 `json:"drift_ms"`
 }
 
 func (c count) plus(d count) count {
@@ -64,7 +67,7 @@ func (c count) plus(d count) count {
 		Said: c.Said + d.Said, Lost: c.Lost + d.Lost, Doubled: c.Doubled + d.Doubled,
 		Disordered: c.Disordered + d.Disordered, Wrong: c.Wrong + d.Wrong,
 		Unsent: c.Unsent + d.Unsent, Edge: c.Edge + d.Edge, Again: c.Again + d.Again,
-		Off: max(c.Off, d.Off),
+		Off: max(c.Off, d.Off), Drift: max(c.Drift, d.Drift),
 	}
 }
 
@@ -100,10 +103,15 @@ func (t truth) compare(words []word) count {
 			c = c.plus(t.judge(i, n))
 		}
 	}
+	var tracks []float64
 	for _, all := range offs {
 		slices.Sort(all)
 		middle := all[len(all)/2]
 		c.Off = max(c.Off, math.Abs(all[0]-middle), math.Abs(all[len(all)-1]-middle))
+		tracks = append(tracks, middle)
+	}
+	if len(tracks) > 0 {
+		c.Drift = slices.Max(tracks) - slices.Min(tracks)
 	}
 	return c
 }

@@ -48,7 +48,7 @@ func (r *result) judge(truths []truth, docs []document, bars bars) {
 			r.miss("%s said nothing", t.participant)
 		}
 		if c.Lost+c.Doubled+c.Disordered+c.Wrong > 0 {
-			r.miss("%s: %d lost, %d doubled, %d out of order, %d that nobody said", t.participant, c.Lost, c.Doubled, c.Disordered, c.Wrong)
+			r.miss("%s: %d lost, %d doubled %v, %d out of order, %d that nobody said", t.participant, c.Lost, c.Doubled, c.Which, c.Disordered, c.Wrong)
 		}
 		r.Count = r.Count.plus(c)
 	}

@@ -60,10 +60,13 @@ type count struct {
 	// Drift is how far the times of a participant's tracks are from each other's,
 	// in ms at most.
 	Drift float64 `json:"drift_ms"`
+	// Which are the numbers that were lost or doubled, a few at most.
+	Which []int `json:"-"`
 }
 
 func (c count) plus(d count) count {
 	return count{
+		Which: c.Which,
 		Said: c.Said + d.Said, Lost: c.Lost + d.Lost, Doubled: c.Doubled + d.Doubled,
 		Disordered: c.Disordered + d.Disordered, Wrong: c.Wrong + d.Wrong,
 		Unsent: c.Unsent + d.Unsent, Edge: c.Edge + d.Edge, Again: c.Again + d.Again,
@@ -100,7 +103,11 @@ func (t truth) compare(words []word) count {
 	}
 	for i, n := range heard {
 		if tonecode.Spoken(i) {
-			c = c.plus(t.judge(i, n))
+			one := t.judge(i, n)
+			if one.Lost+one.Doubled > 0 && len(c.Which) < 10 {
+				c.Which = append(c.Which, i)
+			}
+			c = c.plus(one)
 		}
 	}
 	var tracks []float64

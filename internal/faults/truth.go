@@ -67,7 +67,7 @@ type count struct {
 func (c count) plus(d count) count {
 	return count{
 		Which: c.Which,
-		Said: c.Said + d.Said, Lost: c.Lost + d.Lost, Doubled: c.Doubled + d.Doubled,
+		Said:  c.Said + d.Said, Lost: c.Lost + d.Lost, Doubled: c.Doubled + d.Doubled,
 		Disordered: c.Disordered + d.Disordered, Wrong: c.Wrong + d.Wrong,
 		Unsent: c.Unsent + d.Unsent, Edge: c.Edge + d.Edge, Again: c.Again + d.Again,
 		Off: max(c.Off, d.Off), Drift: max(c.Drift, d.Drift),

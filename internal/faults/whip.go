@@ -17,6 +17,11 @@ import (
 
 const (
 	retryEvery = 200 * time.Millisecond
+	// settling is how many packets a decoder may need that begins in the middle of
+	// what an encoder had begun before: 1 in 100 numbers cannot be read there. (A
+	// browser's encoder begins anew with each session; these packets were made
+	// once.)
+	settling = 8
 	// settle is what the server gets for what was lost at the end before a client
 	// leaves: more than it waits for any packet.
 	settle = 2 * time.Second
@@ -168,9 +173,7 @@ func (w *whip) truth(deaths []time.Time, margin time.Duration) truth {
 	t := newTruth(w.id, n)
 	for i := range t.fates {
 		first, last := packetsOf(i)
-		// A decoder that has not heard what came before does not get the first
-		// packet of a session right, and needs the one before to get a number.
-		for k := max(0, first-1); k <= min(last, len(w.sent)-1); k++ {
+		for k := max(0, first-settling); k <= min(last, len(w.sent)-1); k++ {
 			t.fates[i] = max(t.fates[i], w.fate(k, k >= first, deaths, margin))
 		}
 	}

@@ -29,9 +29,12 @@ const (
 
 	sound = Rate * 90 / 1000 // of a symbol
 	ramp  = Rate * 10 / 1000 // at both ends of it
-	peak  = 2200             // of one of four tones
 	room  = 20               // peak of the noise, so that a VAD knows the room
 )
+
+// peaks are those of the four tones. Encoders spend least on what is highest: in
+// the first seconds of a browser's encoder there is half of it left.
+var peaks = [4]float64{1700, 1900, 2500, 4200}
 
 // Spoken reports whether number i is spoken in a signal, or lies in a pause.
 func Spoken(i int) bool { return i%cycle < talk }
@@ -57,9 +60,9 @@ func Signal(from, to int) []int16 {
 		for n := range Symbol {
 			v := room * (2*noise.Float64() - 1)
 			if Spoken(i) && n < sound {
-				gain := peak * min(1, float64(min(n+1, sound-n))/ramp)
+				gain := min(1, float64(min(n+1, sound-n))/ramp)
 				for band, d := range digits {
-					v += gain * math.Sin(2*math.Pi*frequency(band, d)*float64(n)/Rate)
+					v += gain * peaks[band] * math.Sin(2*math.Pi*frequency(band, d)*float64(n)/Rate)
 				}
 			}
 			pcm = append(pcm, int16(math.Round(v)))
@@ -83,7 +86,7 @@ func check(i int) int { return (i*5>>3 ^ i ^ i>>6 ^ i>>9) & 7 }
 
 // frequency is the tone of a digit. All are multiples of what a window of the
 // Reader tells apart, 20 Hz.
-func frequency(band, digit int) float64 { return float64(500 + 700*band + 40*digit) }
+func frequency(band, digit int) float64 { return float64(320 + 660*band + 40*digit) }
 
 // Heard is a number that a Reader recognized.
 type Heard struct {
@@ -153,7 +156,7 @@ func (r *Reader) turn(heard []Heard, index int) []Heard {
 		middle := r.first + int64(r.times-1)*hop/2 + window/2
 		// Where a decoder begins in the middle of a number, a window within may
 		// spell nothing: what begins that soon is the same one.
-		if h := (Heard{r.last, max(0, middle-sound/2)}); h.Index != r.told.Index || h.Start-r.told.Start >= Symbol/2 {
+		if h := (Heard{r.last, max(0, middle-sound/2)}); h.Index != r.told.Index || h.Start-r.told.Start >= Symbol*3/4 {
 			heard, r.told = append(heard, h), h
 		}
 	}
@@ -181,7 +184,7 @@ func read(pcm []int16) (index int, ok bool) {
 				second = p
 			}
 		}
-		if best < 4*second {
+		if best < 2.5*second {
 			return 0, false
 		}
 		tones += best

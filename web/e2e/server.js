@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 const here = import.meta.dirname;
 export const artifacts = join(here, 'artifacts');
 mkdirSync(artifacts, { recursive: true });
-const binary = resolve(process.env.VERBATIM_BIN ?? join(here, '../../bin/verbatim'));
+export const binary = resolve(process.env.VERBATIM_BIN ?? join(here, '../../bin/verbatim'));
 
 async function freeTCP() {
   const s = createServer().listen(0, '127.0.0.1');

@@ -222,14 +222,14 @@ func (r *run) position() int64 {
 // attempt is one stream of the recognizer. ended says that all of the track's
 // audio was written to it.
 func (r *run) attempt(ctx context.Context) (ended bool, err error) {
+	begun := r.position() // what lies before it was committed by another stream
+	base := max(0, begun-preroll)
 	octx, cancel := context.WithTimeout(ctx, r.s.OpenTimeout)
-	stream, err := r.s.Recognizer.Open(octx, Options{Track: r.track})
+	stream, err := r.s.Recognizer.Open(octx, Options{Track: r.track, Spoken: begun - base})
 	cancel()
 	if err != nil {
 		return false, fmt.Errorf("open: %w", err)
 	}
-	begun := r.position() // what lies before it was committed by another stream
-	base := max(0, begun-preroll)
 	r.settled() // what another stream was about to say is heard again
 
 	actx, stop := context.WithCancelCause(ctx)

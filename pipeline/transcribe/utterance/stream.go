@@ -216,7 +216,7 @@ func (s *Stream) work() {
 				res = place(res, p)
 				s.send(res)
 				<-s.slots
-				previous = last(strings.TrimSpace(previous+" "+res.Text), maxPrevious)
+				previous = Tail(strings.TrimSpace(previous+" "+res.Text), maxPrevious)
 			}
 		}
 	}
@@ -271,9 +271,9 @@ func place(r transcribe.Result, p Piece) transcribe.Result {
 	return r
 }
 
-// last is the end of a text, of at most n bytes, from the beginning of a word
-// on where there is one.
-func last(text string, n int) string {
+// Tail is the end of a text, of at most n bytes, from the beginning of a word on
+// where there is one.
+func Tail(text string, n int) string {
 	if len(text) <= n {
 		return text
 	}

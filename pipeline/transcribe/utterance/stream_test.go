@@ -149,7 +149,7 @@ func TestEveryWordOnceInOrder(t *testing.T) {
 					if previous[i] != said {
 						t.Errorf("before utterance %d: %q, want %q", i, previous[i], said)
 					}
-					said = last(strings.TrimSpace(said+" "+f.Text), maxPrevious)
+					said = Tail(strings.TrimSpace(said+" "+f.Text), maxPrevious)
 				}
 			})
 		})
@@ -369,7 +369,7 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-func TestLast(t *testing.T) {
+func TestTail(t *testing.T) {
 	for _, c := range []struct {
 		text string
 		n    int
@@ -381,8 +381,8 @@ func TestLast(t *testing.T) {
 		{"漢字漢字", 7, "漢字"},
 		{"", 0, ""},
 	} {
-		if got := last(c.text, c.n); got != c.want {
-			t.Errorf("last(%q, %d) = %q, want %q", c.text, c.n, got, c.want)
+		if got := Tail(c.text, c.n); got != c.want {
+			t.Errorf("Tail(%q, %d) = %q, want %q", c.text, c.n, got, c.want)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"verbatim/pipeline/transcribe"
@@ -20,7 +19,6 @@ const (
 	retryConfig = 30 * time.Second
 	// retryBusy is when to ask again a server that is busy and says no more.
 	retryBusy = 5 * time.Second
-	maxQuote  = 200 // bytes of a server's message
 )
 
 // errPlain says that the server does not know verbose_json.
@@ -86,7 +84,7 @@ func message(body []byte) string {
 		Message string          `json:"message"`
 	}
 	if json.Unmarshal(body, &b) != nil {
-		return abridge(string(body))
+		return utterance.Quote(string(body))
 	}
 	var inner struct {
 		Message string `json:"message"`
@@ -94,28 +92,16 @@ func message(body []byte) string {
 	var text string
 	for _, raw := range []json.RawMessage{b.Error, b.Detail} {
 		if json.Unmarshal(raw, &text) == nil && text != "" {
-			return abridge(text)
+			return utterance.Quote(text)
 		}
 		if json.Unmarshal(raw, &inner) == nil && inner.Message != "" {
-			return abridge(inner.Message)
+			return utterance.Quote(inner.Message)
 		}
 	}
 	if b.Message != "" {
-		return abridge(b.Message)
+		return utterance.Quote(b.Message)
 	}
-	return abridge(string(body))
-}
-
-// abridge brings what a server says on one line that is not too long.
-func abridge(text string) string {
-	text = strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "�")
-	if len(text) > maxQuote {
-		text = strings.ToValidUTF8(text[:maxQuote], "") + "…"
-	}
-	if text == "" {
-		return "(nothing)"
-	}
-	return text
+	return utterance.Quote(string(body))
 }
 
 // hide takes the key out of what a server says.

@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,8 @@ const (
 	// refusesAll is when an engine is asked again that refuses any audio: a
 	// person has to do something.
 	refusesAll = 30 * time.Second
+
+	maxQuote = 200 // bytes
 )
 
 // Utterance is what an engine is asked about.
@@ -59,6 +62,19 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string { return "refused: " + e.Reason }
+
+// Quote brings what an engine says, for an error, on one line of some 200 bytes
+// at most.
+func Quote(text string) string {
+	text = strings.ToValidUTF8(strings.Join(strings.Fields(text), " "), "�")
+	if len(text) > maxQuote {
+		text = strings.ToValidUTF8(text[:maxQuote], "") + "…"
+	}
+	if text == "" {
+		return "(nothing)"
+	}
+	return text
+}
 
 // Recognizer makes streams of an engine. It needs no closing.
 type Recognizer struct {

@@ -151,12 +151,11 @@ func (s *Script) end() { close(s.done) }
 
 // supervisor is one as the server has it, with times to match the case.
 func (s *Script) supervisor(e transcribe.Engine) *transcribe.Supervisor {
-	return &transcribe.Supervisor{
-		Recognizer: e, Logger: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
-		OpenTimeout: s.scaled(10 * time.Second), FinishTimeout: s.scaled(time.Minute),
+	return transcribe.New(transcribe.Config{
+		Engines: []transcribe.Engine{e}, Logger: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
+		OpenTimeout: s.scaled(10 * time.Second), FinishTimeout: s.scaled(time.Minute), StallTimeout: s.scaled(time.Minute),
 		MinBackoff: s.scaled(200 * time.Millisecond), MaxBackoff: s.scaled(5 * time.Second),
-		FinishAttempts: 10,
-	}
+	})
 }
 
 // numbers is how many tenths of a second the track lasts.

@@ -46,6 +46,14 @@ func (l *track) SeqAt(tick int64) uint64 {
 	return min(uint64(tick/packetTicks), uint64(len(l.packets)-1))
 }
 
+func (l *track) Tail() int64 {
+	end := l.packets[len(l.packets)-1].Start
+	if !l.live || l.began.IsZero() {
+		return end
+	}
+	return min(end, int64(time.Since(l.began)*audio.TickRate/time.Second)/packetTicks*packetTicks)
+}
+
 func (l *track) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, error] {
 	if l.began.IsZero() {
 		l.began = time.Now()
@@ -79,6 +87,8 @@ type sink struct {
 }
 
 func (s *sink) Interim(transcribe.Utterance) { s.interims++ }
+
+func (s *sink) State(transcribe.Status) {}
 
 func (s *sink) Commit(_ context.Context, through int64, finals []transcribe.Utterance) error {
 	if through < s.through {

@@ -45,8 +45,11 @@ const (
 // Piece is a part of a stream. Pieces follow each other without holes.
 type Piece struct {
 	Kind       Kind
-	Start, End int64   // samples (16 kHz) since the stream's beginning
-	PCM        []int16 // of Speech; whoever gets it owns it
+	Start, End int64 // samples (16 kHz) since the stream's beginning
+	// Of Speech. Whoever gets PCM owns it; Voice is where somebody was heard
+	// first in it.
+	PCM   []int16
+	Voice int64
 }
 
 // Splitter cuts a stream of PCM into utterances and silence. It is pure: no
@@ -57,6 +60,7 @@ type Splitter struct {
 	detector vad.Detector
 	spoken   int64 // up to here, pieces were given out
 	talking  bool
+	voice    int64   // where that began
 	buf      []int16 // the newest samples that were judged, at least those from spoken on or the last keep
 	partial  []int16 // less than a hop, not yet judged
 }
@@ -135,13 +139,13 @@ func (s *Splitter) Finish(give func(Piece)) {
 
 // begin begins an utterance at spoken.
 func (s *Splitter) begin(give func(Piece)) {
-	s.talking = true
+	s.talking, s.voice = true, max(s.detector.SpeechStart(), s.spoken)
 	give(Piece{Kind: Begun, Start: s.spoken, End: s.spoken})
 }
 
 // spoke is how much speech there is in the utterance under way.
 func (s *Splitter) spoke() int64 {
-	return s.detector.LastSpeech() - max(s.detector.SpeechStart(), s.spoken)
+	return s.detector.LastSpeech() - s.voice
 }
 
 // end ends the utterance under way. now is the position behind buf.
@@ -157,7 +161,7 @@ func (s *Splitter) end(now int64, give func(Piece)) {
 // speech gives out the utterance up to end. now is the position behind buf.
 func (s *Splitter) speech(end, now int64, give func(Piece)) {
 	at := func(position int64) int64 { return int64(len(s.buf)) - (now - position) }
-	p := Piece{Kind: Speech, Start: s.spoken, End: end, PCM: s.buf[at(s.spoken):at(end):at(end)]}
+	p := Piece{Kind: Speech, Start: s.spoken, End: end, PCM: s.buf[at(s.spoken):at(end):at(end)], Voice: s.voice}
 	s.buf = slices.Clone(s.buf[at(end):])
 	s.spoken = end
 	give(p)

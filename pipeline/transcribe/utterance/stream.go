@@ -201,7 +201,7 @@ func (s *Stream) work() {
 			}
 			switch p.Kind {
 			case Begun:
-				s.send(transcribe.Result{Start: p.Start, End: p.End, Text: underWay})
+				s.send(transcribe.Result{Start: p.Start, End: p.End + preroll, Text: underWay})
 			case Silence:
 				s.send(transcribe.Result{Final: true, Start: p.Start, End: p.End})
 			case Speech:
@@ -232,11 +232,11 @@ func (s *Stream) ask(p Piece, previous string) (res transcribe.Result, err error
 	ticker := time.NewTicker(again)
 	defer ticker.Stop()
 	for {
+		s.send(transcribe.Result{Start: p.Start, End: p.End, Text: underWay})
 		select {
 		case <-answered:
 			return res, err
 		case <-ticker.C:
-			s.send(transcribe.Result{Start: p.Start, End: p.End, Text: underWay})
 		}
 	}
 }
@@ -249,9 +249,9 @@ func (s *Stream) send(r transcribe.Result) {
 }
 
 // place moves an answer to where its utterance lies in the stream, and its
-// words into it.
+// words into it. It begins with its first word, or where somebody was heard.
 func place(r transcribe.Result, p Piece) transcribe.Result {
-	r.Final, r.Start, r.End = true, p.Start, p.End
+	r.Final, r.Start, r.End = true, p.Voice, p.End
 	r.Text = strings.Join(strings.Fields(r.Text), " ")
 	words := r.Words
 	r.Words = nil
@@ -267,6 +267,9 @@ func place(r transcribe.Result, p Piece) transcribe.Result {
 		w.End = min(max(p.Start+w.End, w.Start), p.End)
 		from = w.Start
 		r.Words = append(r.Words, w)
+	}
+	if len(r.Words) > 0 {
+		r.Start = r.Words[0].Start
 	}
 	return r
 }

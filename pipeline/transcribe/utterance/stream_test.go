@@ -168,7 +168,7 @@ func TestSilence(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if n := len(l.results); n != 3 || !l.results[0].Final || l.results[1].Final || !l.results[2].Final || l.results[2].End < 14*rate {
+		if n := len(l.results); n != 4 || !l.results[0].Final || l.results[1].Final || l.results[2].Final || !l.results[3].Final || l.results[3].End < 14*rate {
 			t.Errorf("results %+v", l.results)
 		}
 		if err := l.stream.(transcribe.Flusher).Flush(t.Context()); err != nil {
@@ -198,7 +198,7 @@ func TestSlowEngine(t *testing.T) {
 		}()
 		time.Sleep(35 * time.Second)
 		synctest.Wait()
-		if asked != 1 || len(l.results) != 4 {
+		if asked != 1 || len(l.results) != 5 { // begun, and four times in 35 s
 			t.Errorf("%d requests, results %+v", asked, l.results)
 		}
 		if n := len(l.stream.(*Stream).slots); n != inHand {
@@ -356,7 +356,7 @@ func TestDeadlines(t *testing.T) {
 }
 
 func TestPlace(t *testing.T) {
-	p := Piece{Start: 1000, End: 3000}
+	p := Piece{Start: 1000, End: 3000, Voice: 1200}
 	r := place(transcribe.Result{Text: " a\nb  c ", Words: []transcribe.Word{
 		{Text: " a", Start: -50, End: 500}, {Text: " "}, {Text: "b", Start: 400, End: 100}, {Text: "c", Start: 300, End: 9000},
 	}}, p)
@@ -364,7 +364,7 @@ func TestPlace(t *testing.T) {
 	if !r.Final || r.Start != 1000 || r.End != 3000 || r.Text != "a b c" || !slices.Equal(r.Words, want) {
 		t.Errorf("%+v", r)
 	}
-	if r := place(transcribe.Result{Words: want}, p); r.Words != nil {
+	if r := place(transcribe.Result{Words: want}, p); r.Words != nil || r.Start != 1200 {
 		t.Errorf("words without text: %+v", r)
 	}
 }

@@ -33,6 +33,7 @@ type track struct {
 
 	through  atomic.Int64 // ticks; read by Pipeline.Meeting
 	revision int          // of the segment that comes next
+	skipped  bool         // a part of it was given up
 	// uncertain is set when it is not known whether the last commit was stored.
 	uncertain bool
 	finished  meeting.State // of the meeting, once the track is done
@@ -73,11 +74,20 @@ func (t *track) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, e
 // SeqAt implements transcribe.Log.
 func (t *track) SeqAt(tick int64) uint64 { return t.log.SeqAt(tick) }
 
+// Tail implements transcribe.Log.
+func (t *track) Tail() int64 {
+	_, tail, _, _ := t.log.State()
+	return tail
+}
+
+// State implements transcribe.Sink.
+func (t *track) State(transcribe.Status) {}
+
 func (t *track) segment(u transcribe.Utterance, n int64) transcript.Segment {
 	s := transcript.Segment{
 		ID: fmt.Sprintf("%s.%d", t.row.ID, n), Meeting: t.row.Meeting, Track: t.row.ID,
 		Participant: t.who, StartMS: t.ms(u.Start), EndMS: t.ms(u.End), Text: u.Text,
-		Revision: t.revision, Engine: t.p.cfg.Engine,
+		Revision: t.revision, Engine: u.Engine,
 	}
 	for _, w := range u.Words {
 		s.Words = append(s.Words, transcript.Word{
@@ -123,6 +133,11 @@ func (t *track) commit(ctx context.Context, c store.Commit, finals []transcribe.
 	shown := t.revision > 0
 	t.revision++
 	for _, u := range finals {
+		if u.Skipped != "" {
+			c.Skipped = append(c.Skipped, meeting.Span{Start: u.Start * audio.TicksPerSample, End: u.End * audio.TicksPerSample, Reason: u.Skipped})
+			t.skipped = true
+			continue
+		}
 		s := t.segment(u, n)
 		s.Final = true
 		c.Segments = append(c.Segments, s)
@@ -162,20 +177,15 @@ func (t *track) caption(s transcript.Segment, number int64) {
 func (t *track) run() {
 	state := meeting.TrackComplete
 	err := t.transcribe()
-	var incomplete *transcribe.Incomplete
 	switch {
-	case err == nil && t.p.cfg.Supervisor != nil && len(t.row.Skipped) > 0:
-		state = meeting.TrackIncomplete // given up by a server that died before it could say so
+	case err == nil && t.p.cfg.Supervisor != nil && (t.skipped || len(t.row.Skipped) > 0):
+		state = meeting.TrackIncomplete
 	case err == nil:
 	case t.ctx.Err() != nil:
 		if cerr := t.log.Close(); cerr != nil {
 			t.p.log.Error("close a track's log", "track", t.row.ID, "err", cerr)
 		}
 		return
-	case errors.As(err, &incomplete):
-		t.p.log.Error("a part of a track could not be transcribed", "track", t.row.ID, "err", err)
-		state = meeting.TrackIncomplete
-		err = t.skip(incomplete.From*audio.TicksPerSample, incomplete.Reason)
 	}
 	if cerr := t.log.Close(); cerr != nil {
 		t.p.log.Error("close a track's log", "track", t.row.ID, "err", cerr)

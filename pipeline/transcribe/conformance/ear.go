@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"encoding/binary"
 	"strings"
 
 	"verbatim/internal/tonecode"
@@ -25,6 +26,9 @@ type Said struct {
 	Final bool
 	// Garbage stands for anything that the protocol does not know.
 	Garbage bool
+	// Withheld stands for a final that is never said. In a protocol that replies
+	// to every message this one has no reply; all others leave it out.
+	Withheld bool
 	// From and To are the audio that it is about, in samples (16 kHz) that the
 	// server has heard, To without.
 	From, To int64
@@ -104,4 +108,13 @@ func (e *Ear) cut(to int64) Said {
 	s := Said{Final: true, From: e.from, To: to, Words: e.words}
 	e.from, e.words, e.shown = to, nil, 0
 	return s
+}
+
+// PCM reads s16le.
+func PCM(b []byte) []int16 {
+	pcm := make([]int16, len(b)/2)
+	for i := range pcm {
+		pcm[i] = int16(binary.LittleEndian.Uint16(b[2*i:]))
+	}
+	return pcm
 }

@@ -75,11 +75,12 @@ func serveParrot(c net.Conn, s *Script) {
 			return
 		}
 		for _, one := range said {
-			if one.Garbage {
+			switch {
+			case one.Garbage:
 				fmt.Fprintln(c, "}{")
-				continue
+			case !one.Withheld:
+				_ = json.NewEncoder(c).Encode(one)
 			}
-			_ = json.NewEncoder(c).Encode(one)
 		}
 		if n == 0 {
 			fmt.Fprintln(c, "null")

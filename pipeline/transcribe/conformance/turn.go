@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"verbatim/internal/tonecode"
@@ -61,6 +62,14 @@ func (s *Script) Turn() (turn *Turn, ok bool) {
 		turn.Status = http.StatusUnauthorized
 	}
 	return turn, true
+}
+
+// Refuse answers an HTTP request with Status.
+func (t *Turn) Refuse(w http.ResponseWriter) {
+	if t.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(t.RetryAfter/time.Second)))
+	}
+	http.Error(w, "as the script says", t.Status)
 }
 
 // misbehaves reports whether the turn has come to its place, and at what sample.
@@ -168,7 +177,7 @@ func (t *Turn) final(f Said) []Said {
 	case Never:
 		// The first words of the first, the second of the second turn.
 		if t.n <= 2 && len(f.Words) > 0 && t.finals == t.n {
-			return nil
+			return []Said{{Withheld: true}}
 		}
 	default:
 	}

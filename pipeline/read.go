@@ -55,8 +55,9 @@ func (p *Pipeline) overlay(m *meeting.Meeting) {
 		row := &m.Tracks[i]
 		if t := p.tracks[row.ID]; t != nil {
 			_, _, row.Account, _ = t.log.State()
-			row.Through = max(row.Through, t.through.Load())
+			row.Through = max(row.Through, t.reached.Load().through)
 			row.Coverage = meeting.NewCoverage(row.Account, row.Through, row.Skipped)
+			row.Transcription = t.status.Load()
 		}
 		m.Coverage = m.Coverage.Plus(row.Coverage)
 	}

@@ -29,10 +29,12 @@ type track struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{}
-	late   bool // of an earlier run of the server
+	late   bool          // of an earlier run of the server
+	before audio.Account // what an earlier run of the server had of it
 
-	through  atomic.Int64 // ticks; read by Pipeline.Meeting
-	revision int          // of the segment that comes next
+	reached  atomic.Pointer[reached]
+	status   atomic.Pointer[meeting.Transcription]
+	revision int // of the segment that comes next
 	// uncertain is set when it is not known whether the last commit was stored.
 	uncertain bool
 	finished  meeting.State // of the meeting, once the track is done
@@ -93,6 +95,14 @@ func (t *track) Interim(u transcribe.Utterance) {
 	t.caption(t.segment(u, t.row.NextSegment), 0)
 }
 
+// State implements transcribe.Sink.
+func (t *track) State(s transcribe.Status) {
+	t.status.Store(&meeting.Transcription{
+		State: string(s.State), Engine: s.Engine, Retries: s.Retries, Since: s.Since.UTC(),
+	})
+	t.p.changed(t.row.Meeting)
+}
+
 // Commit implements transcribe.Sink.
 func (t *track) Commit(ctx context.Context, through int64, finals []transcribe.Utterance) error {
 	_, _, account, _ := t.log.State()
@@ -114,7 +124,7 @@ func (t *track) commit(ctx context.Context, c store.Commit, finals []transcribe.
 		known := row.NextSegment > t.row.NextSegment
 		t.row.Epoch, t.row.NextSegment, t.uncertain = row.Epoch, row.NextSegment, false
 		if known && row.Through >= c.Through {
-			t.through.Store(row.Through)
+			t.reach(row.Through, c.Skipped)
 			return nil
 		}
 	}
@@ -128,6 +138,7 @@ func (t *track) commit(ctx context.Context, c store.Commit, finals []transcribe.
 		c.Segments = append(c.Segments, s)
 		n++
 	}
+	asked := time.Now()
 	last, err := t.p.cfg.Store.Commit(ctx, c)
 	if errors.Is(err, store.ErrNotOwner) {
 		return transcribe.ErrNotOwner
@@ -136,7 +147,8 @@ func (t *track) commit(ctx context.Context, c store.Commit, finals []transcribe.
 		t.uncertain = true
 		return err
 	}
-	t.through.Store(c.Through)
+	t.p.counts.committed(asked, t.began, c.Segments)
+	t.reach(c.Through, c.Skipped)
 	t.row.NextSegment = n
 	if shown && len(finals) == 0 {
 		// Nothing came of what was shown: take it back.
@@ -252,9 +264,6 @@ func (t *track) finish(state meeting.TrackState) error {
 func (t *track) tellEnd() {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	t.p.mu.Lock()
-	delete(t.p.shown, t.row.Meeting) // the track's state changed, whatever the numbers say
-	t.p.mu.Unlock()
 	t.p.showMeeting(ctx, t.row.Meeting)
 	if t.finished == meeting.StateComplete || t.finished == meeting.StateIncomplete {
 		t.p.cfg.Publish(meeting.Event{

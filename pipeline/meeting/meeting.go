@@ -71,6 +71,8 @@ type Track struct {
 	// StartedAt is the wall time of the track's sample 0.
 	StartedAt time.Time `json:"started_at"`
 	Coverage  Coverage  `json:"coverage"`
+	// Transcription is nil unless the track is being transcribed right now.
+	Transcription *Transcription `json:"transcription,omitempty"`
 
 	// Account is what arrived, in ticks (48 kHz).
 	Account audio.Account `json:"-"`
@@ -83,6 +85,14 @@ type Track struct {
 	Epoch int64 `json:"-"`
 	// NextSegment is the number that the track's next segment gets.
 	NextSegment int64 `json:"-"`
+}
+
+// Transcription is what a recognizer makes of a track at the moment.
+type Transcription struct {
+	State   string    `json:"state"`  // a transcribe.State
+	Engine  string    `json:"engine"` // "" as long as none was chosen
+	Retries int       `json:"retries"`
+	Since   time.Time `json:"since"` // of State
 }
 
 // Span is a part of a track, in ticks (48 kHz), and why it was given up.

@@ -120,6 +120,8 @@ type placeSink struct {
 
 func (s *placeSink) Interim(Utterance) {}
 
+func (s *placeSink) State(Status) {}
+
 func (s *placeSink) Commit(_ context.Context, through int64, finals []Utterance) error {
 	s.finals = append(s.finals, finals...)
 	s.through = append(s.through, through)

@@ -17,6 +17,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"verbatim/media/audio"
@@ -43,6 +44,9 @@ const (
 	maxLent   = 1000 * audio.FrameRate / 1000
 )
 
+// behindAfter is how old audio is that is caught up on.
+const behindAfter = 5 * time.Second
+
 // idleAfter is how long nothing arrives until silence is lent, and from piece to
 // piece: longer than packets last.
 const idleAfter = lendPiece * time.Second / audio.FrameRate
@@ -61,6 +65,8 @@ type Sink interface {
 	// Commit keeps finals and moves the point up to which audio is spoken for.
 	// ErrNotOwner ends the transcription.
 	Commit(ctx context.Context, through int64, finals []Utterance) error
+	// State tells what the transcription is doing whenever that changes.
+	State(s Status)
 }
 
 // ErrNotOwner is returned by a Sink when another process has taken the track.
@@ -73,10 +79,10 @@ type Utterance struct {
 	Words      []Word
 }
 
-// Supervisor transcribes tracks. It has no state of its own: one is enough for
-// all tracks.
+// Supervisor transcribes tracks. One is enough for all of them.
 type Supervisor struct {
 	Recognizer Recognizer
+	Name       string // of the recognizer
 	Logger     *slog.Logger
 	// OpenTimeout and FinishTimeout bound the engine's answer to Open and Finish.
 	OpenTimeout, FinishTimeout time.Duration
@@ -86,6 +92,17 @@ type Supervisor struct {
 	// FinishAttempts is how often a track that has ended is tried without any
 	// progress before the rest of it is given up.
 	FinishAttempts int
+
+	streams                atomic.Int64
+	opened, failed, finals atomic.Uint64
+}
+
+// Stats are the numbers of the engines.
+func (s *Supervisor) Stats() []EngineStats {
+	return []EngineStats{{
+		Name: s.Name, Streams: int(s.streams.Load()),
+		Opened: s.opened.Load(), Failed: s.failed.Load(), Finals: s.finals.Load(),
+	}}
 }
 
 // Incomplete is the error of Run when a part of the track was given up, in
@@ -107,6 +124,7 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 	backoff, stuck := s.MinBackoff, 0
 	for {
 		before := r.position()
+		r.state(StateOpening)
 		ended, err := r.attempt(ctx)
 		switch {
 		case err == nil:
@@ -118,7 +136,11 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 		}
 		if r.position() > before {
 			backoff, stuck = s.MinBackoff, 0
+			r.status.Retries = 0
 		}
+		s.failed.Add(1)
+		r.status.Retries++
+		r.state(StateRetrying)
 		if ended && !errors.As(err, new(*sinkError)) {
 			if stuck++; stuck >= s.FinishAttempts {
 				return &Incomplete{From: r.position(), Reason: err.Error()}
@@ -143,6 +165,8 @@ type run struct {
 	log   Log
 	sink  Sink
 
+	status Status // of the goroutine of Run
+
 	mu      sync.Mutex // guards what follows and the calls of sink
 	through int64
 	pending bool  // an interim is shown of which nothing has come yet
@@ -150,6 +174,17 @@ type run struct {
 	written int64 // sample of the track up to which the stream has got it
 	// inserts are what the stream got that is not of the track.
 	inserts []insert
+}
+
+// state tells of a change.
+func (r *run) state(st State) {
+	if st == r.status.State {
+		return
+	}
+	r.status.State, r.status.Engine, r.status.Since = st, r.s.Name, time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sink.State(r.status)
 }
 
 // insert is silence at a place of the track (relative to the stream's base).
@@ -228,6 +263,9 @@ func (r *run) attempt(ctx context.Context) (ended bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("open: %w", err)
 	}
+	r.s.opened.Add(1)
+	r.s.streams.Add(1)
+	defer r.s.streams.Add(-1)
 	begun := r.position() // what lies before it was committed by another stream
 	base := max(0, begun-preroll)
 	r.settled() // what another stream was about to say is heard again
@@ -244,6 +282,7 @@ func (r *run) attempt(ctx context.Context) (ended bool, err error) {
 	total, err := r.write(actx, stream, base)
 	if err == nil {
 		ended = true
+		r.state(StateFinishing)
 		fctx, cancel := context.WithTimeout(ctx, r.s.FinishTimeout)
 		if err = stream.Finish(fctx); err != nil {
 			err = fmt.Errorf("finish: %w", err)
@@ -304,6 +343,11 @@ func (w *writer) read(ctx context.Context, next *uint64) (total int64, done bool
 			return 0, false, w.lend(ctx)
 		case err != nil:
 			return 0, false, &logError{err}
+		}
+		if behind := time.Since(p.At); behind < behindAfter/2 || p.Kind == audio.End {
+			w.r.state(StateLive)
+		} else if behind > behindAfter {
+			w.r.state(StateCatchingUp)
 		}
 		var werr error
 		w.decode.Packet(p, func(f audio.Frame) bool {
@@ -398,6 +442,7 @@ func (r *run) consume(ctx context.Context, results <-chan Result, base, begun in
 		u, ok := clip(r.onTrack(res), base, begun)
 		switch {
 		case res.Final && ok:
+			r.s.finals.Add(1)
 			failed = r.commit(ctx, u.End, []Utterance{u})
 		case res.Final:
 			failed = r.commit(ctx, u.End, nil)

@@ -71,6 +71,8 @@ type testSink struct {
 
 func (s *testSink) Interim(Utterance) { s.interims++ }
 
+func (s *testSink) State(Status) {}
+
 func (s *testSink) Commit(_ context.Context, through int64, finals []Utterance) error {
 	if s.commit != nil {
 		if err := s.commit(); err != nil {

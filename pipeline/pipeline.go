@@ -216,8 +216,10 @@ func endReason(ctx context.Context, log *tracklog.Log, next uint64) (audio.Reaso
 // wait for their turn.
 func (p *Pipeline) start(row meeting.Track, room string, began time.Time, who transcript.Participant, log *tracklog.Log, late bool) error {
 	t := &track{late: late, p: p, row: row, room: room, began: began, who: who, log: log, done: make(chan struct{})}
-	t.reached.Store(&reached{through: row.Through})
-	t.before = log.Arrived()
+	t.gaps.forget(row.Through)
+	t.before.account = log.Arrived()
+	t.reach()
+	t.before.reached = *t.reached.Load()
 	t.ctx, t.cancel = context.WithCancel(p.ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -88,15 +88,20 @@ func (w *world) open(name string) (*Writer, *track) {
 	return log, w.tracks[log.track]
 }
 
-// sender makes the packets of a track.
+// sender makes the packets of a track, which come as if in real time.
 type sender struct {
+	begun   time.Time
 	seq     uint64
 	start   int64
 	account audio.Account
 }
 
 func (s *sender) packet(kind audio.Kind, samples int64) audio.Packet {
-	p := audio.Packet{Seq: s.seq, Start: s.start, Samples: samples, Kind: kind, At: time.Now()}
+	if s.seq == 0 {
+		s.begun = time.Now()
+	}
+	at := s.begun.Add(time.Duration(s.start) * time.Second / audio.TickRate)
+	p := audio.Packet{Seq: s.seq, Start: s.start, Samples: samples, Kind: kind, At: at}
 	if kind == audio.Coded {
 		p.Format, p.Payload = audio.FormatPCMU, make([]byte, samples/6)
 	}
@@ -248,4 +253,3 @@ func TestHistogram(t *testing.T) {
 		t.Error(got)
 	}
 }
-

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"verbatim/media/audio"
-	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
 )
 
@@ -38,32 +37,34 @@ type Ticks struct {
 
 // reached is how far a track's transcript has got, in ticks.
 type reached struct {
-	through int64 // where it is
-	skipped int64 // how much this process gave up on the way
+	through int64 // its checkpoint
+	skipped int64 // how much before it was given up
 }
 
-// reach moves the track's transcript to through. Only its own goroutines do so,
-// one at a time.
-func (t *track) reach(through int64, skipped []meeting.Span) {
-	from := t.reached.Load()
-	to := reached{through: through, skipped: from.skipped}
-	for _, s := range skipped {
-		to.skipped += max(0, min(s.End, through)-max(s.Start, from.through))
-	}
-	t.reached.Store(&to)
+// before is what an earlier run of the server had of a track.
+type before struct {
+	account audio.Account
+	reached reached
+}
+
+// reach tells Stats how far the transcript is. Only the track's own goroutines
+// call it, as they alone change row.
+func (t *track) reach() {
+	t.reached.Store(&reached{through: t.row.Through, skipped: t.row.Skipped})
 }
 
 // add counts a track.
 func (s *Ticks) add(t *track) {
 	at, arrived := t.reached.Load(), t.log.Arrived()
-	s.Arrived.Received += arrived.Received - t.before.Received
-	s.Arrived.Recovered += arrived.Recovered - t.before.Recovered
-	s.Arrived.Concealed += arrived.Concealed - t.before.Concealed
-	s.Arrived.Silence += arrived.Silence - t.before.Silence
-	s.Arrived.Discontinuity += arrived.Discontinuity - t.before.Discontinuity
-	s.Arrived.Shed += arrived.Shed - t.before.Shed
-	s.Transcribed += at.through - t.row.Through - at.skipped
-	s.Skipped += at.skipped
+	s.Arrived.Received += arrived.Received - t.before.account.Received
+	s.Arrived.Recovered += arrived.Recovered - t.before.account.Recovered
+	s.Arrived.Concealed += arrived.Concealed - t.before.account.Concealed
+	s.Arrived.Silence += arrived.Silence - t.before.account.Silence
+	s.Arrived.Discontinuity += arrived.Discontinuity - t.before.account.Discontinuity
+	s.Arrived.Shed += arrived.Shed - t.before.account.Shed
+	skipped := at.skipped - t.before.reached.skipped
+	s.Transcribed += at.through - t.before.reached.through - skipped
+	s.Skipped += skipped
 }
 
 // Stats may be called at any time; it waits neither for the disk nor the store.

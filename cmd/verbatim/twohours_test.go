@@ -249,7 +249,7 @@ func (s *speaker) check(t *testing.T, m meeting.Meeting, segments []transcript.S
 		if (a.Recovered > 0) != (s.line.lost > 0) {
 			t.Errorf("%s: %d ticks recovered, the network lost %d packets", name, a.Recovered, s.line.lost)
 		}
-		if track.Through != a.Total() || len(track.Skipped) > 0 || track.State != meeting.TrackComplete {
+		if track.Through != a.Total() || track.Skipped > 0 || track.State != meeting.TrackComplete {
 			t.Errorf("%s is %s, transcribed to %d of %d ticks", name, track.State, track.Through, a.Total())
 		}
 		if track.EndedBy != want.endedBy.String() {

@@ -79,8 +79,8 @@ type Track struct {
 	// Through is the point in ticks (48 kHz) up to which the track's audio is
 	// spoken for in the transcript: the only checkpoint that there is.
 	Through int64 `json:"-"`
-	// Skipped are the spans before Through that were given up.
-	Skipped []Span `json:"-"`
+	// Skipped is how much before Through was given up, in ticks (48 kHz).
+	Skipped int64 `json:"-"`
 	// Epoch is the ownership under which a process may write the transcript.
 	Epoch int64 `json:"-"`
 	// NextSegment is the number that the track's next segment gets.
@@ -93,12 +93,6 @@ type Transcription struct {
 	Engine  string    `json:"engine"` // "" as long as none was chosen
 	Retries int       `json:"retries"`
 	Since   time.Time `json:"since"` // of State
-}
-
-// Span is a part of a track, in ticks (48 kHz), and why it was given up.
-type Span struct {
-	Start, End int64
-	Reason     string
 }
 
 // Coverage is the account of every millisecond. The first six fields add up to

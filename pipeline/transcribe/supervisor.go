@@ -77,6 +77,10 @@ type Utterance struct {
 	Start, End int64
 	Text       string
 	Words      []Word
+	// Engine is the name of the engine that said it.
+	Engine string
+	// Skipped, with an empty Text, is why the engine refused this stretch for good.
+	Skipped string
 }
 
 // Supervisor transcribes tracks. One is enough for all of them.

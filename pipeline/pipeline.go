@@ -2,6 +2,10 @@
 // reads it to the recognizer, stores what comes back, tells those who watch,
 // and picks up after a restart whatever was left.
 //
+// What is missing goes the same way: whoever reads a track's log notes what was
+// lost, shed or broken off in it (gaps.go), and each commit stores what lies
+// before its checkpoint, in its transaction (commit.go).
+//
 // Per track there is one goroutine that transcribes (plus what
 // transcribe.Supervisor needs); the Pipeline waits for all of them in Close.
 package pipeline

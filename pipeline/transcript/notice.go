@@ -41,7 +41,7 @@ func notice(d Document) string {
 		b.Write(appendTime(nil, m.StartMS, '.'))
 		b.WriteString(" to ")
 		b.Write(appendTime(nil, max(m.EndMS, m.StartMS), '.'))
-		b.WriteString(" (" + length(m.MissingMS) + " " + cmp.Or(line(m.Reason), m.Kind.Reason("")) + ")")
+		b.WriteString(" (" + length(m.MissingMS) + " " + line(cmp.Or(m.Reason, m.Kind.Reason(""))) + ")")
 	}
 	b.WriteByte('.')
 	if len(parts) < len(d.Missing) {

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,12 +82,18 @@ func (t *track) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, e
 // SeqAt implements transcribe.Log.
 func (t *track) SeqAt(tick int64) uint64 { return t.log.SeqAt(tick) }
 
+// Tail implements transcribe.Log.
+func (t *track) Tail() int64 {
+	_, tail, _, _ := t.log.State()
+	return tail
+}
+
 func (t *track) segment(u transcribe.Utterance, n int64) transcript.Segment {
 	ms := func(sample int64) int64 { return t.ms(sample * audio.TicksPerSample) }
 	s := transcript.Segment{
 		ID: fmt.Sprintf("%s.%d", t.row.ID, n), Meeting: t.row.Meeting, Track: t.row.ID,
 		Participant: t.who, StartMS: ms(u.Start), EndMS: ms(u.End), Text: u.Text,
-		Revision: t.revision, Engine: cmp.Or(u.Engine, t.p.cfg.Engine),
+		Revision: t.revision, Engine: u.Engine,
 	}
 	for _, w := range u.Words {
 		s.Words = append(s.Words, transcript.Word{
@@ -123,11 +128,6 @@ func (t *track) caption(s transcript.Segment, number int64) {
 // taken it over, it is left alone.
 func (t *track) run() {
 	err := t.transcribe()
-	var incomplete *transcribe.Incomplete
-	if errors.As(err, &incomplete) && t.ctx.Err() == nil {
-		t.p.log.Error("a part of a track could not be transcribed", "track", t.row.ID, "err", err)
-		err = t.skip(incomplete.From, incomplete.Reason)
-	}
 	if cerr := t.log.Close(); cerr != nil {
 		t.p.log.Error("close a track's log", "track", t.row.ID, "err", cerr)
 	}

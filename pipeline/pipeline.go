@@ -40,7 +40,6 @@ type Config struct {
 	Registry   *meeting.Registry
 	Publish    func(meeting.Event)
 	Supervisor *transcribe.Supervisor // nil: nothing is transcribed
-	Engine     string                 // the name of the recognizer, as segments show it
 	Logger     *slog.Logger
 }
 

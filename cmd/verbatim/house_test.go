@@ -68,7 +68,7 @@ func newHouse(t *testing.T) *house {
 	must(err)
 	h.pipeline = pipeline.New(pipeline.Config{
 		Logs: h.logs, Store: db, Registry: h.registry, Publish: h.hub.Publish,
-		Supervisor: supervisor(ear{}, h.log), Engine: "ear", Logger: h.log,
+		Supervisor: supervisor(ear{}, "ear", h.log), Logger: h.log,
 	})
 	h.router, err = vnet.NewRouter(&vnet.RouterConfig{
 		CIDR: "10.0.0.0/16", MinDelay: oneWay, LoggerFactory: logging.NewDefaultLoggerFactory(),

@@ -92,7 +92,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	s.pipeline = pipeline.New(pipeline.Config{
 		Logs: logs, Store: db, Registry: s.registry, Publish: s.hub.Publish,
-		Supervisor: supervisor(recognizer, log), Engine: engine, Logger: log,
+		Supervisor: supervisor(recognizer, engine, log), Logger: log,
 	})
 	defer func() { // in case of an error on the way; serve has closed it else
 		ended, cancel := context.WithCancel(background)
@@ -164,15 +164,11 @@ func lock(dir string) (unlock func() error, err error) {
 	return f.Unlock, nil
 }
 
-func supervisor(r transcribe.Recognizer, log *slog.Logger) *transcribe.Supervisor {
+func supervisor(r transcribe.Recognizer, name string, log *slog.Logger) *transcribe.Supervisor {
 	if r == nil {
 		return nil
 	}
-	return &transcribe.Supervisor{
-		Recognizer: r, Logger: log,
-		OpenTimeout: 15 * time.Second, FinishTimeout: time.Minute,
-		MinBackoff: 100 * time.Millisecond, MaxBackoff: 30 * time.Second, FinishAttempts: 3,
-	}
+	return transcribe.New(transcribe.Config{Engines: []transcribe.Engine{{Recognizer: r, Name: name}}, Logger: log})
 }
 
 // server is what runs; it is the media engine's Sink.

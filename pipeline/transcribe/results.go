@@ -31,12 +31,13 @@ type results struct {
 	begun int64  // what lies before it was committed by another stream
 	spans []span // of the finals so far, in order of their position
 	shown *Utterance
+	// trimmed says that something at the end is for the next stream.
+	trimmed bool
 
 	// Guarded by run.mu.
-	cut     int64 // the stream ends here and audio follows; 0: none does
-	trimmed bool
-	last    bool      // it is being finished
-	asked   time.Time // since when an answer is awaited at the end
+	cut   int64     // the stream ends here and audio follows; 0: none does
+	last  bool      // it is being finished
+	asked time.Time // since when an answer is awaited at the end
 }
 
 type span struct{ start, end int64 }
@@ -77,16 +78,19 @@ func (q *results) consume(ctx context.Context, from <-chan Result, stop context.
 
 func (q *results) take(ctx context.Context, res Result) error {
 	q.answer(res)
+	if q.trimmed {
+		return nil // all that follows is heard again
+	}
 	u := q.place(res)
+	if q.vanished(u) {
+		return errVanished
+	}
 	if !res.Final {
 		if u, ok := q.news(u); ok {
 			q.shown = &u
 			q.r.interim(u)
 		}
 		return nil
-	}
-	if q.vanished(u) {
-		return errVanished
 	}
 	q.shown = nil
 	through := q.trim(&u)
@@ -154,8 +158,8 @@ func (q *results) over(ctx context.Context, pos int64) error {
 	return q.r.commit(ctx, pos, nil)
 }
 
-// vanished reports whether the words of the last interim are neither in this
-// final nor in any before it, but lie before it.
+// vanished reports whether the words of the last interim lie before those of this
+// result, and no final has come of them.
 func (q *results) vanished(u Utterance) bool {
 	if q.shown == nil || u.Text == "" {
 		return false

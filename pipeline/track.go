@@ -128,6 +128,9 @@ func (t *track) caption(s transcript.Segment, number int64) {
 // taken it over, it is left alone.
 func (t *track) run() {
 	err := t.transcribe()
+	if err == nil && t.row.Through < t.Tail() {
+		err = t.commit(t.ctx, t.Tail(), nil) // a track need not end with a whole sample
+	}
 	if cerr := t.log.Close(); cerr != nil {
 		t.p.log.Error("close a track's log", "track", t.row.ID, "err", cerr)
 	}
@@ -153,25 +156,20 @@ func (t *track) transcribe() error {
 		}
 	}
 	if t.p.cfg.Supervisor == nil {
-		return t.skip(t.row.Through/audio.TicksPerSample, "no recognizer")
+		return t.skip("no recognizer")
 	}
 	return t.p.cfg.Supervisor.Run(t.ctx, t.row.ID, t, t.row.Through/audio.TicksPerSample, t)
 }
 
-// skip reads the track to its end and gives up what lies behind sample from.
-func (t *track) skip(from int64, reason string) error {
-	t.mu.Lock()
-	read := t.gaps.read
-	t.mu.Unlock()
-	end := read
-	for p, err := range t.Read(t.ctx, t.log.SeqAt(read)) {
+// skip reads the track to its end and gives up all of it.
+func (t *track) skip(reason string) error {
+	for _, err := range t.Read(t.ctx, t.log.SeqAt(t.row.Through)) {
 		if err != nil {
 			return err
 		}
-		end = p.Next()
 	}
-	rest := transcribe.Utterance{Start: from, End: end/audio.TicksPerSample + 1, Skipped: reason}
-	return t.commit(t.ctx, end, []transcribe.Utterance{rest})
+	all := transcribe.Utterance{End: t.Tail()/audio.TicksPerSample + 1, Skipped: reason}
+	return t.commit(t.ctx, t.Tail(), []transcribe.Utterance{all})
 }
 
 // finish says that nothing more comes of the track. It is incomplete if an

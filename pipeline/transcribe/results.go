@@ -85,6 +85,9 @@ func (q *results) take(ctx context.Context, res Result) error {
 		}
 		return nil
 	}
+	if q.trimmed {
+		return nil // another stream hears it again, from what was trimmed on
+	}
 	if q.vanished(u) {
 		return errVanished
 	}
@@ -120,7 +123,11 @@ func (q *results) stalled(now time.Time) error {
 	if q.last && now.Sub(q.asked) >= max(cfg.FinishTimeout, q.e.Answer) {
 		return fmt.Errorf("finish: %w", errStalled)
 	}
-	if !q.last && !r.awaited.IsZero() && now.Sub(r.awaited) >= max(cfg.StallTimeout, q.e.Answer)<<r.stalls {
+	patience := max(cfg.StallTimeout, q.e.Answer) << r.stalls
+	if !q.last && !r.writing.IsZero() && now.Sub(r.writing) >= patience && now.Sub(q.asked) >= patience {
+		return errStalled
+	}
+	if !q.last && !r.awaited.IsZero() && now.Sub(r.awaited) >= patience {
 		return errStalled
 	}
 	return nil
@@ -300,6 +307,13 @@ func (r *run) wrote(end, lastSpeech int64) {
 	if r.awaited.IsZero() && lastSpeech > r.answered {
 		r.awaited = time.Now()
 	}
+}
+
+// blocked notes since when a Write is under way; zero: none is.
+func (r *run) blocked(since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writing = since
 }
 
 func (r *run) isPending() bool {

@@ -35,6 +35,7 @@ type results struct {
 	// Guarded by run.mu.
 	cut     int64 // the stream ends here and audio follows; 0: none does
 	trimmed bool
+	again   int64     // if trimmed: from here on another stream hears it again
 	last    bool      // it is being finished
 	asked   time.Time // since when an answer is awaited at the end
 }
@@ -85,8 +86,8 @@ func (q *results) take(ctx context.Context, res Result) error {
 		}
 		return nil
 	}
-	if q.trimmed {
-		return nil // another stream hears it again, from what was trimmed on
+	if q.trimmed && u.Start >= q.again {
+		return nil // another stream hears it, from what was trimmed on
 	}
 	if q.vanished(u) {
 		return errVanished
@@ -201,10 +202,12 @@ func (q *results) trim(u *Utterance) (through int64) {
 		q.trimmed = true
 		u.Words, u.Text = nil, ""
 		u.End = min(u.Start, limit)
+		q.again = u.End
 		return u.End
 	}
 	q.trimmed = true
 	u.End = (u.Words[n-2].End + u.Words[n-1].Start) / 2
+	q.again = u.End
 	u.Words = u.Words[:n-1]
 	u.Text = join(u.Words)
 	return u.End

@@ -152,12 +152,12 @@ func (s *Script) end() { close(s.done) }
 // supervisor is one as the server has it, with times to match the case.
 func (s *Script) supervisor(e transcribe.Engine) *transcribe.Supervisor {
 	c := transcribe.Config{
-		Engines: []transcribe.Engine{e},
-		Logger:  slog.New(slog.NewTextHandler(s.t.Output(), nil)),
+		Engines:     []transcribe.Engine{e},
+		Logger:      slog.New(slog.NewTextHandler(s.t.Output(), nil)),
 		OpenTimeout: s.scaled(10 * time.Second), FinishTimeout: s.scaled(20 * time.Second), StallTimeout: s.scaled(20 * time.Second),
 	}
 	if s.realTime {
-		c.MaxBackoff = time.Second
+		c.MaxBackoff, c.StallTimeout, c.FinishTimeout = time.Second, 700*time.Millisecond, 700*time.Millisecond
 	}
 	return transcribe.New(c)
 }

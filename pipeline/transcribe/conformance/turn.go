@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,6 +17,9 @@ type Turn struct {
 	// with Retry-After unless that is 0. It is whole seconds.
 	Status     int
 	RetryAfter time.Duration
+	// Replies is set by the server of a protocol in which every message has one
+	// reply: what is late there is the reply, and all that follow wait for it.
+	Replies bool
 
 	s     *Script
 	n     int // from 1 on
@@ -197,6 +201,12 @@ func (t *Turn) final(f Said) []Said {
 // delay holds back what is said, for as long as the fault is.
 func (t *Turn) delay(said []Said) (now []Said) {
 	if t.s.fault != Late {
+		return said
+	}
+	if t.Replies {
+		if slices.ContainsFunc(said, func(one Said) bool { return one.Final }) {
+			time.Sleep(t.s.scaled(3 * time.Second))
+		}
 		return said
 	}
 	for _, one := range said {

@@ -116,8 +116,11 @@ func (f *feed) run(ctx context.Context) error {
 func (f *feed) stream(ctx context.Context) error {
 	r := f.r
 	r.state(StateOpening, f.e)
+	begun := r.position() // what lies before it was committed
+	f.recent = f.recent[max(0, int64(len(f.recent))-(f.pos-max(0, begun-preroll))):]
+	base := f.pos - int64(len(f.recent))
 	octx, cancel := context.WithTimeout(ctx, r.s.cfg.OpenTimeout)
-	stream, err := f.e.Open(octx, Options{Track: r.track})
+	stream, err := f.e.Open(octx, Options{Track: r.track, Spoken: max(0, begun-base)})
 	cancel()
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -131,9 +134,7 @@ func (f *feed) stream(ctx context.Context) error {
 	f.e.opened()
 	f.opened = true
 
-	begun := r.position() // what lies before it was committed
-	f.recent = f.recent[max(0, int64(len(f.recent))-(f.pos-max(0, begun-preroll))):]
-	f.s = &session{stream: stream, born: time.Now(), base: f.pos - int64(len(f.recent))}
+	f.s = &session{stream: stream, born: time.Now(), base: base}
 	if s := f.e.Speed; s > 0 {
 		f.s.pace = rate.NewLimiter(rate.Limit(s*audio.FrameRate), 2*audio.FrameRate)
 	}
@@ -462,7 +463,7 @@ func (f *feed) due(waited time.Duration) bool {
 		}
 	}
 	if waited > 0 || f.live() {
-		if quiet >= forceAfter && f.r.isPending() || quiet >= forceLater && f.r.owed() {
+		if quiet >= max(forceAfter, f.e.Answer) && f.r.isPending() || quiet >= max(forceLater, f.e.Answer) && f.r.owed() {
 			return true
 		}
 	}

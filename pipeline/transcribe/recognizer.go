@@ -55,6 +55,10 @@ type Recognizer interface {
 type Options struct {
 	// Track names the stream in logs.
 	Track string
+	// Spoken is how many samples (16 kHz) of the stream's beginning are spoken
+	// for already: they are written again for their context. An engine may leave
+	// them out of its results; what it says of them is dropped.
+	Spoken int64
 }
 
 // Stream is one recognition in progress. One goroutine writes, finishes and

@@ -31,13 +31,14 @@ type results struct {
 	begun int64  // what lies before it was committed by another stream
 	spans []span // of the finals so far, in order of their position
 	shown *Utterance
+	// trimmed says that something at the end is for the next stream.
+	trimmed bool
+	again   int64 // from where on, then
 
 	// Guarded by run.mu.
-	cut     int64 // the stream ends here and audio follows; 0: none does
-	trimmed bool
-	again   int64     // if trimmed: from here on another stream hears it again
-	last    bool      // it is being finished
-	asked   time.Time // since when an answer is awaited at the end
+	cut   int64     // the stream ends here and audio follows; 0: none does
+	last  bool      // it is being finished
+	asked time.Time // since when an answer is awaited at the end
 }
 
 type span struct{ start, end int64 }
@@ -79,18 +80,18 @@ func (q *results) consume(ctx context.Context, from <-chan Result, stop context.
 func (q *results) take(ctx context.Context, res Result) error {
 	q.answer(res)
 	u := q.place(res)
+	if q.trimmed && u.Start >= q.again {
+		return nil // that is heard again
+	}
+	if q.vanished(u) {
+		return errVanished
+	}
 	if !res.Final {
 		if u, ok := q.news(u); ok {
 			q.shown = &u
 			q.r.interim(u)
 		}
 		return nil
-	}
-	if q.trimmed && u.Start >= q.again {
-		return nil // another stream hears it, from what was trimmed on
-	}
-	if q.vanished(u) {
-		return errVanished
 	}
 	q.shown = nil
 	through := q.trim(&u)
@@ -162,8 +163,8 @@ func (q *results) over(ctx context.Context, pos int64) error {
 	return q.r.commit(ctx, pos, nil)
 }
 
-// vanished reports whether the words of the last interim are neither in this
-// final nor in any before it, but lie before it.
+// vanished reports whether the words of the last interim lie before those of this
+// result, and no final has come of them.
 func (q *results) vanished(u Utterance) bool {
 	if q.shown == nil || u.Text == "" {
 		return false
@@ -194,6 +195,8 @@ func (q *results) trim(u *Utterance) (through int64) {
 	limit := q.cut - edge
 	n := len(u.Words)
 	switch {
+	case q.trimmed: // late, and from before that
+		return u.End
 	case q.cut == 0 || u.End < limit, n == 0 && u.Text != "" && u.Start < limit:
 		return u.End
 	case u.Text == "", n > 0 && u.Words[n-1].End < limit:

@@ -95,6 +95,8 @@ type testSink struct {
 	interims int
 	skipped  []Utterance
 	states   []Status
+	starts   []int64  // of the words
+	engines  []string // of the finals
 	commit   func() error
 }
 
@@ -113,11 +115,13 @@ func (s *testSink) Commit(_ context.Context, through int64, finals []Utterance) 
 	}
 	s.through = through
 	for _, u := range finals {
+		s.engines = append(s.engines, u.Engine)
 		if u.Skipped != "" {
 			s.skipped = append(s.skipped, u)
 		}
 		for _, w := range u.Words {
 			s.words = append(s.words, w.Text)
+			s.starts = append(s.starts, w.Start)
 		}
 	}
 	return nil

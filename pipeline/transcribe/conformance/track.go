@@ -83,9 +83,9 @@ type sink struct {
 	interims int
 }
 
-func (s *sink) State(transcribe.Status) {}
-
 func (s *sink) Interim(transcribe.Utterance) { s.interims++ }
+
+func (s *sink) State(transcribe.Status) {}
 
 func (s *sink) Commit(_ context.Context, through int64, finals []transcribe.Utterance) error {
 	if through < s.through {

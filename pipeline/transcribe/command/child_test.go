@@ -110,7 +110,7 @@ var roles = map[string]func() int{
 	},
 	// A server with a stream open, for the test that kills it.
 	"server": func() int {
-		r, err := New([]string{os.Args[0]}, Options{Env: []string{roleEnv + "=hangs", aliveEnv + "=" + os.Getenv("SERVER_ALIVE")}})
+		r, err := NewRecognizer([]string{os.Args[0]}, Options{Env: []string{roleEnv + "=hangs", aliveEnv + "=" + os.Getenv("SERVER_ALIVE")}})
 		if err == nil {
 			_, err = r.Open(context.Background(), transcribe.Options{})
 		}

@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 
 // roles are recognizers. They return their exit code.
 var roles = map[string]func() int{
+	"scripted": scripted,
 	// A final for every second of audio and for what is left at its end.
 	"good": func() int {
 		second := make([]byte, 2*16000)

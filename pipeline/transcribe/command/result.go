@@ -23,11 +23,11 @@ type message struct {
 	} `json:"words"`
 }
 
-// parser makes results of lines. It trusts no position: all are brought
-// between the end of the last final and the last sample written. A final that
-// goes back keeps its words, and loses its time, which is the lesser harm.
+// parser makes results of lines. It trusts no position: all are brought between
+// the first and the last sample written, and words into their result. A final
+// that comes late keeps its time, and one that comes twice is known by it.
 type parser struct {
-	spoken int64 // the end of the last final
+	spoken int64 // the end of the finals so far
 }
 
 // parse reads a line. ok is false where it is of a type that is not known.
@@ -49,7 +49,7 @@ func (p *parser) parse(line []byte, written int64) (r transcribe.Result, ok bool
 	r.Text = strings.TrimSpace(m.Text)
 	switch {
 	case m.Start != nil && m.End != nil:
-		r.Start = samples(*m.Start, p.spoken, written)
+		r.Start = samples(*m.Start, 0, written)
 		r.End = samples(*m.End, r.Start, written)
 	case r.Final:
 		return r, false, errors.New("final without start and end: " + quote(line))
@@ -72,7 +72,7 @@ func (p *parser) parse(line []byte, written int64) (r transcribe.Result, ok bool
 		r.Words = append(r.Words, word)
 	}
 	if r.Final {
-		p.spoken = r.End
+		p.spoken = max(p.spoken, r.End)
 	}
 	return r, true, nil
 }

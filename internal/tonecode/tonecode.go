@@ -30,7 +30,7 @@ const (
 	sound = Rate * 90 / 1000 // of a symbol
 	ramp  = Rate * 10 / 1000 // at both ends of it
 	peak  = 2200             // of one of four tones
-	room  = 60               // peak of the noise, so that a VAD knows the room
+	room  = 150              // peak of the noise, so that a VAD knows the room
 )
 
 // Spoken reports whether number i is spoken in a signal, or lies in a pause.

@@ -18,6 +18,8 @@ const (
 	// where audio follows: a speaker may have begun a word there, even if nobody
 	// seems to speak yet.
 	edge = 300 * audio.FrameRate / 1000
+	// touch is by how much words that follow each other may overlap.
+	touch = 50 * audio.FrameRate / 1000
 	// maxSpans of what a stream has said are remembered.
 	maxSpans = 256
 )
@@ -29,14 +31,16 @@ type results struct {
 	e     *engine
 	base  int64  // sample of the track with which the stream begins
 	begun int64  // what lies before it was committed by another stream
+	ended int64  // where the last word of that ends; 0: unknown
 	spans []span // of the finals so far, in order of their position
 	shown *Utterance
+	// trimmed says that something at the end is for the next stream.
+	trimmed bool
 
 	// Guarded by run.mu.
-	cut     int64 // the stream ends here and audio follows; 0: none does
-	trimmed bool
-	last    bool      // it is being finished
-	asked   time.Time // since when an answer is awaited at the end
+	cut   int64     // the stream ends here and audio follows; 0: none does
+	last  bool      // it is being finished
+	asked time.Time // since when an answer is awaited at the end
 }
 
 type span struct{ start, end int64 }
@@ -46,7 +50,7 @@ func newResults(r *run, e *engine, base, begun int64) *results {
 	defer r.mu.Unlock()
 	r.pending = false // what another stream was about to say is heard again
 	r.inserts, r.awaited, r.answered = nil, time.Time{}, begun
-	return &results{r: r, e: e, base: base, begun: begun}
+	return &results{r: r, e: e, base: base, begun: begun, ended: r.ended}
 }
 
 // consume takes results until there are no more. When one cannot be committed,
@@ -77,16 +81,19 @@ func (q *results) consume(ctx context.Context, from <-chan Result, stop context.
 
 func (q *results) take(ctx context.Context, res Result) error {
 	q.answer(res)
+	if q.trimmed {
+		return nil // all that follows is heard again
+	}
 	u := q.place(res)
+	if q.vanished(u) {
+		return errVanished
+	}
 	if !res.Final {
 		if u, ok := q.news(u); ok {
 			q.shown = &u
 			q.r.interim(u)
 		}
 		return nil
-	}
-	if q.vanished(u) {
-		return errVanished
 	}
 	q.shown = nil
 	through := q.trim(&u)
@@ -154,8 +161,8 @@ func (q *results) over(ctx context.Context, pos int64) error {
 	return q.r.commit(ctx, pos, nil)
 }
 
-// vanished reports whether the words of the last interim are neither in this
-// final nor in any before it, but lie before it.
+// vanished reports whether the words of the last interim lie before those of this
+// result, and no final has come of them.
 func (q *results) vanished(u Utterance) bool {
 	if q.shown == nil || u.Text == "" {
 		return false
@@ -234,7 +241,7 @@ func (q *results) news(u Utterance) (_ Utterance, ok bool) {
 	}
 	kept := make([]Word, 0, len(u.Words))
 	for _, w := range u.Words {
-		if middle := (w.Start + w.End) / 2; middle >= q.begun && !q.known(middle, middle) {
+		if middle := (w.Start + w.End) / 2; q.fresh(w) && !q.known(middle, middle) {
 			kept = append(kept, w)
 		}
 	}
@@ -245,6 +252,15 @@ func (q *results) news(u Utterance) (_ Utterance, ok bool) {
 		u.Start = kept[0].Start
 	}
 	return u, u.Text != ""
+}
+
+// fresh reports whether a word was not said by another stream. One that only
+// began when that ended is new if nothing was said where it begins.
+func (q *results) fresh(w Word) bool {
+	if (w.Start+w.End)/2 >= q.begun {
+		return true
+	}
+	return w.End > q.begun && q.ended > 0 && w.Start >= q.ended-touch
 }
 
 // known reports whether this stream has spoken for more than half of a stretch.
@@ -265,6 +281,7 @@ func (q *results) said(u Utterance) {
 	if n := len(u.Words); n > 0 {
 		s = span{u.Words[0].Start, u.Words[n-1].End}
 	}
+	q.r.ended = max(q.r.ended, s.end)
 	at, _ := slices.BinarySearchFunc(q.spans, s, func(a, b span) int { return int(a.start - b.start) })
 	q.spans = slices.Insert(q.spans, at, s)
 	if len(q.spans) > maxSpans {

@@ -75,7 +75,7 @@ type Config struct {
 	// After IdleAfter (1 min) of silence a stream is given back until someone
 	// speaks.
 	IdleAfter time.Duration
-	// Turn is how long a stream is kept while others wait for it (20 s): then it
+	// Turn is how long a stream is kept while others wait for it (10 s): then it
 	// is given back in the next pause, and after twice as long in any case.
 	Turn time.Duration
 	// GiveUpAfter is for how long a stretch of audio is tried that the engine
@@ -94,7 +94,7 @@ func (c Config) withDefaults() Config {
 		{&c.MinBackoff, 100 * time.Millisecond},
 		{&c.MaxBackoff, 30 * time.Second},
 		{&c.IdleAfter, time.Minute},
-		{&c.Turn, 20 * time.Second},
+		{&c.Turn, 10 * time.Second},
 		{&c.GiveUpAfter, 10 * time.Minute},
 	} {
 		if *d.field == 0 {
@@ -220,7 +220,7 @@ func (r *run) giveUpSome(ctx context.Context, cause error) error {
 // choose waits for an engine that may be tried, and takes one of its streams.
 func (r *run) choose(ctx context.Context) (*engine, error) {
 	order := r.s.engines
-	if len(order) > 1 && r.retries >= stuckTries && r.retries%2 == 1 {
+	if n := r.stuck(); len(order) > 1 && n >= stuckTries && n%2 == 1 {
 		order = []*engine{order[1], order[0]}
 	}
 	for {
@@ -273,6 +273,9 @@ type run struct {
 	giveUp  int64 // samples
 	// vanished is where an interim came to nothing, and was heard again.
 	vanished int64
+	// ended is where the last word ends; only the results of one stream at a time
+	// use it.
+	ended int64
 
 	mu      sync.Mutex // guards what follows and the calls of sink
 	status  Status
@@ -297,10 +300,7 @@ type run struct {
 func (r *run) state(st State, e *engine) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := Status{State: st, Engine: r.status.Engine, Since: r.status.Since}
-	if r.through == r.failedAt {
-		now.Retries = r.retries
-	}
+	now := Status{State: st, Engine: r.status.Engine, Retries: r.stuckLocked(), Since: r.status.Since}
 	if e != nil {
 		now.Engine = e.Name
 	}
@@ -312,6 +312,20 @@ func (r *run) state(st State, e *engine) {
 	}
 	r.status = now
 	r.sink.State(now)
+}
+
+// stuck is the number of failures in a row without progress in between.
+func (r *run) stuck() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stuckLocked()
+}
+
+func (r *run) stuckLocked() int {
+	if r.through > r.failedAt {
+		return 0
+	}
+	return r.retries
 }
 
 // failed counts a failure.

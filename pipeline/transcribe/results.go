@@ -36,6 +36,7 @@ type results struct {
 	shown *Utterance
 	// trimmed says that something at the end is for the next stream.
 	trimmed bool
+	again   int64 // from where on, then
 
 	// Guarded by run.mu.
 	cut   int64     // the stream ends here and audio follows; 0: none does
@@ -81,10 +82,10 @@ func (q *results) consume(ctx context.Context, from <-chan Result, stop context.
 
 func (q *results) take(ctx context.Context, res Result) error {
 	q.answer(res)
-	if q.trimmed {
-		return nil // all that follows is heard again
-	}
 	u := q.place(res)
+	if q.trimmed && u.Start >= q.again {
+		return nil // that is heard again
+	}
 	if q.vanished(u) {
 		return errVanished
 	}
@@ -127,7 +128,11 @@ func (q *results) stalled(now time.Time) error {
 	if q.last && now.Sub(q.asked) >= max(cfg.FinishTimeout, q.e.Answer) {
 		return fmt.Errorf("finish: %w", errStalled)
 	}
-	if !q.last && !r.awaited.IsZero() && now.Sub(r.awaited) >= max(cfg.StallTimeout, q.e.Answer)<<r.stalls {
+	patience := max(cfg.StallTimeout, q.e.Answer) << r.stalls
+	if !q.last && !r.writing.IsZero() && now.Sub(r.writing) >= patience && now.Sub(q.asked) >= patience {
+		return errStalled
+	}
+	if !q.last && !r.awaited.IsZero() && now.Sub(r.awaited) >= patience {
 		return errStalled
 	}
 	return nil
@@ -193,6 +198,8 @@ func (q *results) trim(u *Utterance) (through int64) {
 	limit := q.cut - edge
 	n := len(u.Words)
 	switch {
+	case q.trimmed: // late, and from before that
+		return u.End
 	case q.cut == 0 || u.End < limit, n == 0 && u.Text != "" && u.Start < limit:
 		return u.End
 	case u.Text == "", n > 0 && u.Words[n-1].End < limit:
@@ -201,10 +208,12 @@ func (q *results) trim(u *Utterance) (through int64) {
 		q.trimmed = true
 		u.Words, u.Text = nil, ""
 		u.End = min(u.Start, limit)
+		q.again = u.End
 		return u.End
 	}
 	q.trimmed = true
 	u.End = (u.Words[n-2].End + u.Words[n-1].Start) / 2
+	q.again = u.End
 	u.Words = u.Words[:n-1]
 	u.Text = join(u.Words)
 	return u.End
@@ -317,6 +326,13 @@ func (r *run) wrote(end, lastSpeech int64) {
 	if r.awaited.IsZero() && lastSpeech > r.answered {
 		r.awaited = time.Now()
 	}
+}
+
+// blocked notes since when a Write is under way; zero: none is.
+func (r *run) blocked(since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writing = since
 }
 
 func (r *run) isPending() bool {

@@ -290,6 +290,7 @@ type run struct {
 	// awaited is since when the engine owes an answer to speech; zero: it does
 	// not. answered is what it had got when it said something last.
 	awaited  time.Time
+	writing  time.Time // since when a Write is under way; zero: none is
 	answered int64
 	// inserts are what the stream got that is not of the track.
 	inserts []insert

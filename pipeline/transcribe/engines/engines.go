@@ -9,6 +9,7 @@ import (
 
 	"verbatim/pipeline/transcribe"
 	"verbatim/pipeline/transcribe/command"
+	"verbatim/pipeline/transcribe/deepgram"
 	"verbatim/pipeline/transcribe/openai"
 	"verbatim/pipeline/transcribe/pocketsphinx"
 	"verbatim/pipeline/transcribe/spec"
@@ -21,6 +22,7 @@ const none = "none"
 
 var schemes = map[string]func(*spec.Spec, transcribe.Host) (transcribe.Engine, error){
 	"command":      command.New,
+	"deepgram":     deepgram.New,
 	"openai+http":  openai.New,
 	"openai+https": openai.New,
 	"pocketsphinx": pocketsphinx.New,

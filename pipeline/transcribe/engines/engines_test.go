@@ -21,7 +21,7 @@ func TestNew(t *testing.T) {
 		{"whisper:", "", "recognizer whisper: is not known; there are command:,"},
 		{"none:x", "", "nothing stands behind"},
 		{"none:?x=1", "", "nothing stands behind"},
-		{"openai+http://127.0.0.1:8081/v1?modle=tiny", "", `recognizer openai+http: there is no option "modle"`},
+		{"openai+http://127.0.0.1:8081/v1?mode=tiny", "", `recognizer openai+http: there is no option "mode"`},
 		{"openai+http://127.0.0.1:8081/v1?api_key=x", "", "key_file"},
 		{"command:?stream=2 go version", "", `no option "stream"`},
 		{"command:", "", "no program is named"},

@@ -33,7 +33,7 @@ type serveCmd struct {
 	Listen      string        `help:"Address for HTTP: pages, signaling, API (${default})." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	MediaListen string        `help:"UDP address for all media. Without a host: that port on every interface (${default})." default:":8080" placeholder:"[HOST]:PORT"`
 	Data        string        `help:"Folder for everything that is kept." default:"./data" type:"path"`
-	Recognizer  string        `help:"What turns speech into text: pocketsphinx:, command:PROGRAM ARG…, or none: (${default})." default:"pocketsphinx:" placeholder:"URL"`
+	Recognizer  []string      `help:"What turns speech into text, a URL (${default}): pocketsphinx:, openai+http://HOST/v1, vosk+ws://HOST, deepgram:, openai-realtime:, wyoming+tcp://HOST, command:PROGRAM ARG…, or none:. A second one is the fallback while the first is away." default:"pocketsphinx:" sep:"none" placeholder:"URL"`
 	RED         bool          `name:"red" help:"Ask clients that can for redundant audio (RFC 2198): twice the bandwidth, and lost packets need not be sent again."`
 	Linger      time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
 	Drain       time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
@@ -51,7 +51,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer listener.Close() // the HTTP server closes it first; this is for errors on the way
-	recognizer, engine, err := newRecognizer(c.Recognizer, log)
+	transcriber, err := newSupervisor(c.Recognizer, log)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,6 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		}
 	})
 
-	transcriber := supervisor(recognizer, engine, log)
 	s := &server{log: log, hub: &events.Hub{}}
 	s.registry, err = meeting.NewRegistry(ctx, meeting.Config{
 		Store: db, Publish: s.hub.Publish, CloseSession: s.closeSession, Linger: c.Linger, Now: now, Logger: log,
@@ -187,13 +186,6 @@ func lock(dir string) (unlock func() error, err error) {
 		return nil, fmt.Errorf("another server is using the data folder %s; stop it, or give this one its own (--data)", dir)
 	}
 	return f.Unlock, nil
-}
-
-func supervisor(r transcribe.Recognizer, name string, log *slog.Logger) *transcribe.Supervisor {
-	if r == nil {
-		return nil
-	}
-	return transcribe.New(transcribe.Config{Engines: []transcribe.Engine{{Recognizer: r, Name: name}}, Logger: log})
 }
 
 // server is what runs; it is the media engine's Sink.

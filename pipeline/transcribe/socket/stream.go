@@ -53,6 +53,7 @@ type Stream struct {
 	results chan transcribe.Result
 	life    context.Context //nolint:containedctx // it is the connection's
 	cancel  context.CancelFunc
+	turn    chan struct{} // holds one while results are sent
 	over    chan struct{} // nothing is read any more
 	kept    chan struct{} // nothing is kept alive any more
 
@@ -69,6 +70,7 @@ func start(ws *websocket.Conn, p Protocol) *Stream {
 	s := &Stream{
 		ws: ws, p: p,
 		results: make(chan transcribe.Result, resultRoom),
+		turn:    make(chan struct{}, 1),
 		over:    make(chan struct{}),
 		kept:    make(chan struct{}),
 	}
@@ -115,6 +117,37 @@ func (s *Stream) send(ctx context.Context, kind websocket.MessageType, message [
 	}
 	s.Fail(fmt.Errorf("the connection broke: %w", err))
 	return s.Err()
+}
+
+// Deliver sends the results that due returns, which no other call does
+// meanwhile. It is for engines whose results don't all come of messages, and
+// blocks until they are taken or the stream ends.
+func (s *Stream) Deliver(due func() []transcribe.Result) {
+	select {
+	case s.turn <- struct{}{}:
+	case <-s.life.Done():
+		return
+	}
+	defer func() { <-s.turn }()
+	if s.life.Err() != nil {
+		return
+	}
+	for _, r := range due() {
+		select {
+		case s.results <- r:
+		case <-s.life.Done():
+			return
+		}
+	}
+}
+
+// Complete ends the stream because everything was said, and delivered. It is
+// for engines whose servers do not say so.
+func (s *Stream) Complete() {
+	if s.Err() == nil {
+		s.finish()
+		s.cancel()
+	}
 }
 
 // Over is closed when nothing is heard any more.
@@ -185,7 +218,10 @@ func (s *Stream) Close() error {
 // read hears the server until it has nothing to say any more.
 func (s *Stream) read() {
 	defer close(s.over)
-	defer close(s.results)
+	defer func() {
+		s.turn <- struct{}{} // for good: nobody sends any more
+		close(s.results)
+	}()
 	defer s.ws.CloseNow() //nolint:errcheck // it is of no use any more
 	defer s.cancel()
 	ctx := s.life
@@ -196,13 +232,7 @@ func (s *Stream) read() {
 			return
 		}
 		results, done, err := s.p.Hear(message)
-		for _, r := range results {
-			select {
-			case s.results <- r:
-			case <-s.life.Done():
-				return
-			}
-		}
+		s.Deliver(func() []transcribe.Result { return results })
 		if err != nil {
 			s.Fail(err)
 			return

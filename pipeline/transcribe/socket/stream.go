@@ -27,6 +27,7 @@ const (
 
 var (
 	errClosed = errors.New("the stream is closed")
+	errGone   = errors.New("the server is not there any more")
 	// ErrEnded is for what is written after Finish.
 	ErrEnded = errors.New("the stream is finished: no audio can follow")
 )
@@ -293,17 +294,16 @@ func (s *Stream) keep() {
 			continue
 		}
 		next = every
-		if err := s.alive(); err != nil && s.life.Err() == nil {
-			s.Fail(fmt.Errorf("the server is not there any more: %w", err))
-		}
+		s.alive()
 	}
 }
 
-func (s *Stream) alive() error {
-	ctx, cancel := context.WithTimeout(s.life, pingAfter)
-	defer cancel()
+func (s *Stream) alive() {
+	defer time.AfterFunc(pingAfter, func() { s.Fail(errGone) }).Stop()
+	// Their errors are those of the connection, which its reader notices.
 	if s.p.KeepAlive == "" {
-		return s.ws.Ping(ctx)
+		_ = s.ws.Ping(s.life)
+	} else {
+		_ = s.ws.Write(s.life, websocket.MessageText, []byte(s.p.KeepAlive))
 	}
-	return s.ws.Write(ctx, websocket.MessageText, []byte(s.p.KeepAlive))
 }

@@ -46,7 +46,7 @@ func (p *Pipeline) Meetings(ctx context.Context, room string, limit int, cursor 
 	return ms, next, err
 }
 
-// overlay puts what is known in memory over what the store knows.
+// overlay puts what has arrived since over what the store knows.
 func (p *Pipeline) overlay(m *meeting.Meeting) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,8 +55,8 @@ func (p *Pipeline) overlay(m *meeting.Meeting) {
 		row := &m.Tracks[i]
 		if t := p.tracks[row.ID]; t != nil {
 			_, _, row.Account, _ = t.log.State()
-			row.Through = max(row.Through, t.through.Load())
 			row.Coverage = meeting.NewCoverage(row.Account, row.Through, row.Skipped)
+			row.Transcription = t.status.Load()
 		}
 		m.Coverage = m.Coverage.Plus(row.Coverage)
 	}
@@ -86,10 +86,27 @@ func (p *Pipeline) Transcript(ctx context.Context, id string) (transcript.Docume
 	if err != nil {
 		return transcript.Document{}, err
 	}
+	gaps, err := p.cfg.Store.Gaps(ctx, id)
+	if err != nil {
+		return transcript.Document{}, err
+	}
+	at := func(row meeting.Track, tick int64) int64 {
+		if t := p.running(row.ID); t != nil {
+			return t.ms(tick)
+		}
+		return nominalMS(m.StartedAt, row, tick)
+	}
 	return transcript.Document{
-		Meeting: m, Segments: segments, Missing: m.Missing(),
+		Meeting: m, Segments: segments, Missing: m.Missing(gaps, at),
 		Complete: m.State == meeting.StateComplete,
 	}, nil
+}
+
+// running is the track of that id while it is transcribed, else nil.
+func (p *Pipeline) running(id string) *track {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tracks[id]
 }
 
 // Audio is one track's PCM as its stages got it: samples long as of now.
@@ -124,10 +141,7 @@ func (p *Pipeline) Audio(ctx context.Context, meetingID, trackID string) (sample
 }
 
 func (p *Pipeline) openLog(meetingID, trackID string) (log *tracklog.Log, done func(), err error) {
-	p.mu.Lock()
-	t := p.tracks[trackID]
-	p.mu.Unlock()
-	if t != nil {
+	if t := p.running(trackID); t != nil {
 		return t.log, func() {}, nil
 	}
 	log, err = p.cfg.Logs.Open(meetingID, trackID)

@@ -11,7 +11,6 @@ import (
 
 	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
-	"verbatim/pipeline/store"
 	"verbatim/pipeline/tracklog"
 	"verbatim/pipeline/transcribe"
 	"verbatim/pipeline/transcript"
@@ -30,38 +29,47 @@ type track struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	late   bool // of an earlier run of the server
+	before before
 
-	through  atomic.Int64 // ticks; read by Pipeline.Meeting
-	revision int          // of the segment that comes next
-	skipped  bool         // a part of it was given up
+	reached  atomic.Pointer[reached] // a copy from row
+	status   atomic.Pointer[meeting.Transcription]
+	revision int // of the segment that comes next
 	// uncertain is set when it is not known whether the last commit was stored.
 	uncertain bool
 	finished  meeting.State // of the meeting, once the track is done
 
-	mu    sync.Mutex // guards clock
+	mu    sync.Mutex // guards what follows
 	clock audio.Clock
+	gaps  gaps
 }
 
-// ms is the place of a sample (16 kHz) of the track on the meeting's clock. It
-// knows the drift of the sender's clock from the packets that were read.
-func (t *track) ms(sample int64) int64 {
+// ms is the place of a tick of the track on the meeting's clock. It knows the
+// drift of the sender's clock from the packets that were read.
+func (t *track) ms(tick int64) int64 {
 	t.mu.Lock()
-	at, ok := t.clock.At(sample * audio.TicksPerSample)
+	at, ok := t.clock.At(tick)
 	t.mu.Unlock()
 	if !ok {
-		at = t.row.StartedAt.Add(time.Duration(sample) * time.Second / audio.FrameRate)
+		return nominalMS(t.began, t.row, tick)
 	}
 	return at.Sub(t.began).Milliseconds()
 }
 
-// Read implements transcribe.Log: it reads the track's log, and sets the clock
-// by what passes.
+// nominalMS is the place of a tick on the clock of a meeting that began then, if
+// nothing is known of the sender's clock.
+func nominalMS(began time.Time, row meeting.Track, tick int64) int64 {
+	return row.StartedAt.Add(time.Duration(tick) * time.Millisecond / (audio.TickRate / 1000)).Sub(began).Milliseconds()
+}
+
+// Read implements transcribe.Log: it reads the track's log, sets the clock by
+// what passes, and notes what is missing.
 func (t *track) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, error] {
 	return func(yield func(audio.Packet, error) bool) {
 		for p, err := range t.log.Read(ctx, from) {
 			if err == nil {
 				t.mu.Lock()
 				t.clock.Add(p)
+				t.gaps.add(p)
 				t.mu.Unlock()
 			}
 			if !yield(p, err) {
@@ -80,18 +88,16 @@ func (t *track) Tail() int64 {
 	return tail
 }
 
-// State implements transcribe.Sink.
-func (t *track) State(transcribe.Status) {}
-
 func (t *track) segment(u transcribe.Utterance, n int64) transcript.Segment {
+	ms := func(sample int64) int64 { return t.ms(sample * audio.TicksPerSample) }
 	s := transcript.Segment{
 		ID: fmt.Sprintf("%s.%d", t.row.ID, n), Meeting: t.row.Meeting, Track: t.row.ID,
-		Participant: t.who, StartMS: t.ms(u.Start), EndMS: t.ms(u.End), Text: u.Text,
+		Participant: t.who, StartMS: ms(u.Start), EndMS: ms(u.End), Text: u.Text,
 		Revision: t.revision, Engine: u.Engine,
 	}
 	for _, w := range u.Words {
 		s.Words = append(s.Words, transcript.Word{
-			Text: w.Text, StartMS: t.ms(w.Start), EndMS: t.ms(w.End), Confidence: w.Confidence,
+			Text: w.Text, StartMS: ms(w.Start), EndMS: ms(w.End), Confidence: w.Confidence,
 		})
 	}
 	return s
@@ -103,67 +109,12 @@ func (t *track) Interim(u transcribe.Utterance) {
 	t.caption(t.segment(u, t.row.NextSegment), 0)
 }
 
-// Commit implements transcribe.Sink.
-func (t *track) Commit(ctx context.Context, through int64, finals []transcribe.Utterance) error {
-	_, _, account, _ := t.log.State()
-	c := store.Commit{Track: t.row.ID, Through: through * audio.TicksPerSample, Account: account}
-	if total := account.Total(); through >= total/audio.TicksPerSample {
-		c.Through = total // a track need not end with a whole sample
-	}
-	return t.commit(ctx, c, finals)
-}
-
-func (t *track) commit(ctx context.Context, c store.Commit, finals []transcribe.Utterance) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	if t.uncertain {
-		row, err := t.p.cfg.Store.Claim(ctx, t.row.ID)
-		if err != nil {
-			return err
-		}
-		known := row.NextSegment > t.row.NextSegment
-		t.row.Epoch, t.row.NextSegment, t.uncertain = row.Epoch, row.NextSegment, false
-		if known && row.Through >= c.Through {
-			t.through.Store(row.Through)
-			return nil
-		}
-	}
-	c.Epoch = t.row.Epoch
-	n := t.row.NextSegment
-	shown := t.revision > 0
-	t.revision++
-	for _, u := range finals {
-		if u.Skipped != "" {
-			c.Skipped = append(c.Skipped, meeting.Span{Start: u.Start * audio.TicksPerSample, End: u.End * audio.TicksPerSample, Reason: u.Skipped})
-			t.skipped = true
-			continue
-		}
-		s := t.segment(u, n)
-		s.Final = true
-		c.Segments = append(c.Segments, s)
-		n++
-	}
-	last, err := t.p.cfg.Store.Commit(ctx, c)
-	if errors.Is(err, store.ErrNotOwner) {
-		return transcribe.ErrNotOwner
-	}
-	if err != nil {
-		t.uncertain = true
-		return err
-	}
-	t.through.Store(c.Through)
-	t.row.NextSegment = n
-	if shown && len(finals) == 0 {
-		// Nothing came of what was shown: take it back.
-		s := t.segment(transcribe.Utterance{}, n)
-		s.Final = true
-		t.caption(s, 0)
-	}
-	t.revision = 0
-	for i, s := range c.Segments {
-		t.caption(s, last-int64(len(c.Segments)-1-i))
-	}
-	return nil
+// State implements transcribe.Sink.
+func (t *track) State(s transcribe.Status) {
+	t.status.Store(&meeting.Transcription{
+		State: string(s.State), Engine: s.Engine, Retries: s.Retries, Since: s.Since.UTC(),
+	})
+	t.p.changed(t.row.Meeting)
 }
 
 func (t *track) caption(s transcript.Segment, number int64) {
@@ -173,27 +124,24 @@ func (t *track) caption(s transcript.Segment, number int64) {
 }
 
 // run transcribes the track and finishes it. When the server shuts down before
-// that, the track stays as it is for the next start.
+// that, the track stays as it is for the next start; when another server has
+// taken it over, it is left alone.
 func (t *track) run() {
-	state := meeting.TrackComplete
 	err := t.transcribe()
-	switch {
-	case err == nil && t.p.cfg.Supervisor != nil && (t.skipped || len(t.row.Skipped) > 0):
-		state = meeting.TrackIncomplete
-	case err == nil:
-	case t.ctx.Err() != nil:
-		if cerr := t.log.Close(); cerr != nil {
-			t.p.log.Error("close a track's log", "track", t.row.ID, "err", cerr)
-		}
-		return
+	if err == nil && t.row.Through < t.Tail() {
+		err = t.commit(t.ctx, t.Tail(), nil) // a track need not end with a whole sample
 	}
 	if cerr := t.log.Close(); cerr != nil {
 		t.p.log.Error("close a track's log", "track", t.row.ID, "err", cerr)
 	}
 	if err == nil {
-		err = t.finish(state)
+		err = t.finish()
 	}
-	if err != nil {
+	switch {
+	case err == nil, t.ctx.Err() != nil:
+	case errors.Is(err, transcribe.ErrNotOwner):
+		t.p.log.Warn("a track was taken over by another server, or erased: it is left alone", "track", t.row.ID)
+	default:
 		t.p.log.Error("a track's transcript was left pending", "track", t.row.ID, "err", err)
 	}
 }
@@ -208,37 +156,31 @@ func (t *track) transcribe() error {
 		}
 	}
 	if t.p.cfg.Supervisor == nil {
-		if err := t.waitEnd(); err != nil {
-			return err
-		}
-		return t.skip(t.row.Through, "no recognizer")
+		return t.skip("no recognizer")
 	}
 	return t.p.cfg.Supervisor.Run(t.ctx, t.row.ID, t, t.row.Through/audio.TicksPerSample, t)
 }
 
-// waitEnd reads the log to its end.
-func (t *track) waitEnd() error {
-	next, _, _, _ := t.log.State()
-	for _, err := range t.log.Read(t.ctx, next-min(next, 1)) {
+// skip reads the track to its end and gives up all of it.
+func (t *track) skip(reason string) error {
+	for _, err := range t.Read(t.ctx, t.log.SeqAt(t.row.Through)) {
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	all := transcribe.Utterance{End: t.Tail()/audio.TicksPerSample + 1, Skipped: reason}
+	return t.commit(t.ctx, t.Tail(), []transcribe.Utterance{all})
 }
 
-// skip gives up what lies between from (ticks) and the end of the track.
-func (t *track) skip(from int64, reason string) error {
-	_, end, account, _ := t.log.State()
-	return t.commit(t.ctx, store.Commit{
-		Track: t.row.ID, Through: end, Account: account,
-		Skipped: []meeting.Span{{Start: from, End: end, Reason: reason}},
-	}, nil)
-}
-
-func (t *track) finish(state meeting.TrackState) error {
+// finish says that nothing more comes of the track. It is incomplete if an
+// engine gave up some of it, now or in an earlier run of the server.
+func (t *track) finish() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), storeTimeout)
 	defer cancel()
+	state := meeting.TrackComplete
+	if t.p.cfg.Supervisor != nil && t.row.Skipped > 0 {
+		state = meeting.TrackIncomplete
+	}
 	// The End packet reaches the log a moment before the session's goroutine has
 	// told the store; telling it twice changes nothing.
 	next, _, _, _ := t.log.State()
@@ -251,7 +193,7 @@ func (t *track) finish(state meeting.TrackState) error {
 	}
 	st, err := t.p.cfg.Store.FinishTrack(ctx, t.row.ID, t.row.Epoch, state)
 	if err != nil {
-		return err
+		return owned(err)
 	}
 	t.finished = st
 	return nil
@@ -262,9 +204,6 @@ func (t *track) finish(state meeting.TrackState) error {
 func (t *track) tellEnd() {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	t.p.mu.Lock()
-	delete(t.p.shown, t.row.Meeting) // the track's state changed, whatever the numbers say
-	t.p.mu.Unlock()
 	t.p.showMeeting(ctx, t.row.Meeting)
 	if t.finished == meeting.StateComplete || t.finished == meeting.StateIncomplete {
 		t.p.cfg.Publish(meeting.Event{

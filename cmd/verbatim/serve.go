@@ -14,6 +14,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"verbatim/internal/metrics"
 	"verbatim/media"
 	"verbatim/media/audio"
 	"verbatim/media/ingest"
@@ -83,6 +84,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		}
 	})
 
+	transcriber := supervisor(recognizer, engine, log)
 	s := &server{log: log, hub: &events.Hub{}}
 	s.registry, err = meeting.NewRegistry(ctx, meeting.Config{
 		Store: db, Publish: s.hub.Publish, CloseSession: s.closeSession, Linger: c.Linger, Logger: log,
@@ -92,7 +94,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	s.pipeline = pipeline.New(pipeline.Config{
 		Logs: logs, Store: db, Registry: s.registry, Publish: s.hub.Publish,
-		Supervisor: supervisor(recognizer, engine, log), Logger: log,
+		Supervisor: transcriber, Logger: log,
 	})
 	defer func() { // in case of an error on the way; serve has closed it else
 		ended, cancel := context.WithCancel(background)
@@ -111,7 +113,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 
 	s.http = signaling.New(signaling.Config{
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Events: s.hub,
-		Web: web.Handler(), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
+		Web: web.Handler(), Metrics: s.metrics(logs, transcriber), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
 		ICEServers: iceServers,
 	})
 	fmt.Printf("Verbatim is listening: http://%s/\n", listener.Addr())
@@ -180,6 +182,17 @@ type server struct {
 	media    *media.Engine
 	ingest   *ingest.Engine
 	http     *signaling.Server
+}
+
+// metrics answers scrapes with the numbers of all parts.
+func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor) http.Handler {
+	sources := metrics.Sources{
+		Pipeline: s.pipeline.Stats, Logs: logs.Stats, Media: s.media.Stats, Ingest: s.ingest.Stats, Events: s.hub.Stats,
+	}
+	if t != nil {
+		sources.Engines = t.Stats
+	}
+	return metrics.Handler(sources, s.log)
 }
 
 // OpenTrack implements media.Sink.

@@ -30,8 +30,13 @@ type clockBend struct {
 }
 
 // Add takes the next packet of the track. Packets before those that were added
-// are ignored: a reader that begins again may add what it reads.
+// are ignored: a reader that begins again may add what it reads. So is the End:
+// its At is when somebody said so, after a crash that of another process, whose
+// wall clock may be another one.
 func (c *Clock) Add(p Packet) {
+	if p.Kind == End {
+		return
+	}
 	if n := len(c.bends); n > 0 {
 		last := c.bends[n-1]
 		if p.Start <= last.tick {

@@ -80,3 +80,18 @@ func TestClockIsBounded(t *testing.T) {
 		t.Errorf("the newest tick is at %v", at.Sub(t0))
 	}
 }
+
+// A server that ends the track of one before it may have another idea of the
+// time.
+func TestClockIgnoresTheEnd(t *testing.T) {
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		var c Clock
+		c.Add(Packet{Samples: 10 * TickRate, Kind: Coded, At: t0})
+		c.Add(NewEnd(1, 10*TickRate, t0.Add(off), EndInfo{}))
+		for _, s := range []int64{0, 5, 10} {
+			if at, _ := c.At(s * TickRate); !at.Equal(t0.Add(time.Duration(s) * time.Second)) {
+				t.Errorf("off by %v: second %d is at %v", off, s, at.Sub(t0))
+			}
+		}
+	}
+}

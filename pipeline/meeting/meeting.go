@@ -71,24 +71,28 @@ type Track struct {
 	// StartedAt is the wall time of the track's sample 0.
 	StartedAt time.Time `json:"started_at"`
 	Coverage  Coverage  `json:"coverage"`
+	// Transcription is nil unless the track is being transcribed right now.
+	Transcription *Transcription `json:"transcription,omitempty"`
 
 	// Account is what arrived, in ticks (48 kHz).
 	Account audio.Account `json:"-"`
 	// Through is the point in ticks (48 kHz) up to which the track's audio is
 	// spoken for in the transcript: the only checkpoint that there is.
 	Through int64 `json:"-"`
-	// Skipped are the spans before Through that were given up.
-	Skipped []Span `json:"-"`
+	// Skipped is how much before Through was given up, in ticks (48 kHz).
+	Skipped int64 `json:"-"`
 	// Epoch is the ownership under which a process may write the transcript.
 	Epoch int64 `json:"-"`
 	// NextSegment is the number that the track's next segment gets.
 	NextSegment int64 `json:"-"`
 }
 
-// Span is a part of a track, in ticks (48 kHz), and why it was given up.
-type Span struct {
-	Start, End int64
-	Reason     string
+// Transcription is what a recognizer makes of a track at the moment.
+type Transcription struct {
+	State   string    `json:"state"`  // a transcribe.State
+	Engine  string    `json:"engine"` // "" as long as none was chosen
+	Retries int       `json:"retries"`
+	Since   time.Time `json:"since"` // of State
 }
 
 // Coverage is the account of every millisecond. The first six fields add up to

@@ -117,7 +117,7 @@ func (s *Store) Delete(ctx context.Context, meetingID string) error {
 	defer s.erasing.Unlock()
 	err := s.update(ctx, "delete meeting "+meetingID, func(tx *sql.Tx) error {
 		for _, q := range []string{
-			"DELETE FROM skipped WHERE track IN (SELECT id FROM tracks WHERE meeting = $1)",
+			"DELETE FROM gaps WHERE track IN (SELECT id FROM tracks WHERE meeting = $1)",
 			"DELETE FROM segments WHERE meeting = $1",
 			"DELETE FROM tracks WHERE meeting = $1",
 			"DELETE FROM participants WHERE meeting = $1",

@@ -99,7 +99,7 @@ func loadOne(ctx context.Context, tx *sql.Tx, from string, args ...any) (meeting
 }
 
 // load reads the meetings of a query, which is given from its FROM on, and all
-// that belongs to them, in four queries however many they are.
+// that belongs to them, in three queries however many they are.
 func load(ctx context.Context, tx *sql.Tx, from string, args ...any) ([]meeting.Meeting, error) {
 	ms, err := collect(ctx, tx, scanMeeting, "SELECT id, room, state, started_at, ended_at "+from, args...)
 	if err != nil {
@@ -152,39 +152,13 @@ func scanMeeting(rows *sql.Rows) (meeting.Meeting, error) {
 }
 
 // loadTracks reads the tracks that a WHERE clause selects, in the order in
-// which they started, with what was skipped of them.
+// which they started. Of their gaps it reads only how much was skipped.
 func loadTracks(ctx context.Context, tx *sql.Tx, where string, args ...any) ([]meeting.Track, error) {
-	ts, err := collect(ctx, tx, scanTrack, `
+	return collect(ctx, tx, scanTrack, `
 		SELECT id, meeting, participant, state, ended_by, started_at, epoch, through, next_segment,
-			received, recovered, concealed, silence, discontinuity, shed
+			received, recovered, concealed, silence, discontinuity, shed,
+			(SELECT CAST(COALESCE(SUM(ticks), 0) AS BIGINT) FROM gaps WHERE track = tracks.id AND kind = 'skipped')
 		FROM tracks `+where+` ORDER BY started_at, id`, args...)
-	if err != nil {
-		return nil, err
-	}
-	type skip struct {
-		track string
-		meeting.Span
-	}
-	scan := func(rows *sql.Rows) (s skip, err error) {
-		err = rows.Scan(&s.track, &s.Start, &s.End, &s.Reason)
-		return s, err
-	}
-	skips, err := collect(ctx, tx, scan, `
-		SELECT track, start_tick, end_tick, reason FROM skipped
-		WHERE track IN (SELECT id FROM tracks `+where+`) ORDER BY track, start_tick, end_tick`, args...)
-	if err != nil {
-		return nil, err
-	}
-	spans := map[string][]meeting.Span{}
-	for _, s := range skips {
-		spans[s.track] = append(spans[s.track], s.Span)
-	}
-	for i := range ts {
-		t := &ts[i]
-		t.Skipped = spans[t.ID]
-		t.Coverage = meeting.NewCoverage(t.Account, t.Through, t.Skipped)
-	}
-	return ts, nil
 }
 
 func scanTrack(rows *sql.Rows) (meeting.Track, error) {
@@ -193,7 +167,8 @@ func scanTrack(rows *sql.Rows) (meeting.Track, error) {
 	a := &t.Account
 	err := rows.Scan(&t.ID, &t.Meeting, &t.Participant, &t.State, &t.EndedBy, &started,
 		&t.Epoch, &t.Through, &t.NextSegment,
-		&a.Received, &a.Recovered, &a.Concealed, &a.Silence, &a.Discontinuity, &a.Shed)
+		&a.Received, &a.Recovered, &a.Concealed, &a.Silence, &a.Discontinuity, &a.Shed, &t.Skipped)
 	t.StartedAt = fromMicro(started)
+	t.Coverage = meeting.NewCoverage(t.Account, t.Through, t.Skipped)
 	return t, err
 }

@@ -127,8 +127,8 @@ func fill(t testing.TB, s *Store, first, meetings int) {
 			sg.Words = append(sg.Words, transcript.Word{Text: secret(first + i)})
 		}
 		ok[int64](t)(s.Commit(ctx, Commit{
-			Track: tracks[i].ID, Epoch: tracks[i].Epoch, Segments: []transcript.Segment{sg},
-			Skipped: []meeting.Span{{Start: 0, End: 1, Reason: secret(first + i)}},
+			Track: tracks[i].ID, Epoch: tracks[i].Epoch, Segments: []transcript.Segment{sg}, Through: int64(n + 1),
+			Gaps: []meeting.Gap{{Kind: transcript.Skipped, Start: int64(n), End: int64(n + 1), Ticks: 1, Reason: secret(first + i)}},
 		}))
 	}
 }
@@ -195,7 +195,7 @@ func TestEraseAfterCrash(t *testing.T) {
 	for i := range 3 {
 		// The rows go, their bytes stay in the log.
 		_, err := s.db.ExecContext(ctx, `
-			DELETE FROM skipped WHERE track = 'TM`+fmt.Sprint(i)+`';
+			DELETE FROM gaps WHERE track = 'TM`+fmt.Sprint(i)+`';
 			DELETE FROM segments WHERE meeting = 'M`+fmt.Sprint(i)+`';
 			DELETE FROM tracks WHERE meeting = 'M`+fmt.Sprint(i)+`';
 			DELETE FROM participants WHERE meeting = 'M`+fmt.Sprint(i)+`';

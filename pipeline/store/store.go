@@ -9,7 +9,8 @@
 // A transcript is its own checkpoint: Commit writes the segments and moves the
 // point up to which the track is spoken for in one transaction, and only for
 // the process that claimed the track last. Who starts again claims the track
-// and goes on from Through.
+// and goes on from Through. So do the gaps: what is missing up to a checkpoint
+// is stored with it, once.
 //
 // # Order
 //

@@ -37,6 +37,9 @@ func testSuite(t *testing.T, open func(testing.TB) *Store) {
 		"zombie":               testZombie,
 		"through and account":  testThroughAndAccount,
 		"coverage":             testCoverage,
+		"gaps":                 testGaps,
+		"gaps out of place":    testGapsOutOfPlace,
+		"resume":               testResume,
 		"numbers":              testNumbers,
 		"concurrent commits":   testConcurrentCommits,
 		"segments":             testSegments,
@@ -273,7 +276,7 @@ func testDelete(t *testing.T, s *Store) {
 	for _, id := range []string{"M", "N"} {
 		tr := track(t, s, "T"+id, id, ada)
 		ok[int64](t)(s.Commit(ctx, Commit{
-			Track: tr.ID, Epoch: tr.Epoch, Skipped: []meeting.Span{{Start: 1, End: 2}},
+			Track: tr.ID, Epoch: tr.Epoch, Through: 2, Gaps: []meeting.Gap{skipped(1, 2)},
 			Segments: []transcript.Segment{seg(tr.ID, 0, 0, 1, "x")},
 		}))
 	}
@@ -284,6 +287,7 @@ func testDelete(t *testing.T, s *Store) {
 	wantErr(t, s.Delete(ctx, "M"), ErrNotFound)
 	same(t, ok[meeting.Meeting](t)(s.Meeting(ctx, "N")), before)
 	same(t, len(ok[[]transcript.Segment](t)(s.Transcript(ctx, "N"))), 1)
+	same(t, len(ok[[]meeting.Gap](t)(s.Gaps(ctx, "N"))), 1)
 	// The room is free, even for a meeting of the same id.
 	same(t, len(join(t, s, "M", bob).Participants), 1)
 }
@@ -300,6 +304,7 @@ func testNotFound(t *testing.T, s *Store) {
 		"FinishTrack": func() error { _, err := s.FinishTrack(ctx, "x", 1, meeting.TrackComplete); return err },
 		"Segments":    func() error { _, err := s.Segments(ctx, "x", 0, 1); return err },
 		"Transcript":  func() error { _, err := s.Transcript(ctx, "x"); return err },
+		"Gaps":        func() error { _, err := s.Gaps(ctx, "x"); return err },
 		"Delete":      func() error { return s.Delete(ctx, "x") },
 	} {
 		if err := call(); !errors.Is(err, ErrNotFound) {

@@ -72,6 +72,29 @@ func (s *Store) Claim(ctx context.Context, trackID string) (t meeting.Track, err
 	return t, err
 }
 
+// Resume returns a track to the one that claimed it under this epoch and does
+// not know what became of its last commit: by now that is stored or never will
+// be. ErrNotOwner says that someone else has the track.
+func (s *Store) Resume(ctx context.Context, trackID string, epoch int64) (t meeting.Track, err error) {
+	err = s.update(ctx, "resume track "+trackID, func(tx *sql.Tx) error {
+		// The update changes nothing; it waits for a commit that is under way.
+		_, err := tx.ExecContext(ctx, "UPDATE tracks SET epoch = epoch WHERE id = $1", trackID)
+		if err != nil {
+			return err
+		}
+		ts, err := loadTracks(ctx, tx, "WHERE id = $1 AND epoch = $2", trackID, epoch)
+		if err != nil {
+			return err
+		}
+		if len(ts) == 0 {
+			return ErrNotOwner
+		}
+		t = ts[0]
+		return nil
+	})
+	return t, err
+}
+
 // UnfinishedTracks returns the tracks that are live or pending, in the order in
 // which they started.
 func (s *Store) UnfinishedTracks(ctx context.Context) (ts []meeting.Track, err error) {
@@ -96,9 +119,11 @@ type Commit struct {
 	// before. Meeting, Participant and Final are the track's own and not looked
 	// at.
 	Segments []transcript.Segment
-	// Skipped are spans that were given up. Empty ones are left out, and those
-	// that are stored already, by a commit that is tried again.
-	Skipped []meeting.Span
+	// Gaps lie between the checkpoint as it is stored and Through, those of a
+	// kind apart from each other; their Track is not looked at. Those that begin
+	// before the checkpoint are left out: a commit that is tried again counts
+	// nothing twice.
+	Gaps []meeting.Gap
 }
 
 // Commit stores c, all of it or nothing, if the epoch is still the track's and
@@ -106,28 +131,19 @@ type Commit struct {
 // of the last segment, 0 if there is none in c.
 //
 // After any other error it is not known whether c was stored (the context may
-// have ended during the commit): Claim again and see.
+// have ended during the commit): Resume, and see.
 func (s *Store) Commit(ctx context.Context, c Commit) (last int64, err error) {
 	rows, next, err := encode(c.Track, c.Segments)
 	if err != nil {
 		return 0, fmt.Errorf("commit to track %s: %w", c.Track, err)
 	}
 	err = s.update(ctx, "commit to track "+c.Track, func(tx *sql.Tx) error {
-		id, err := advance(ctx, tx, c, next)
+		id, from, err := advance(ctx, tx, c, next)
 		if err != nil {
 			return err
 		}
-		for _, sp := range c.Skipped {
-			if sp.End <= sp.Start {
-				continue
-			}
-			_, err := tx.ExecContext(ctx, `
-				INSERT INTO skipped (track, start_tick, end_tick, reason) VALUES ($1, $2, $3, $4)
-				ON CONFLICT DO NOTHING`,
-				c.Track, sp.Start, sp.End, clean(sp.Reason))
-			if err != nil {
-				return err
-			}
+		if err := insertGaps(ctx, tx, c.Track, from, c.Through, c.Gaps); err != nil {
+			return err
 		}
 		last, err = insert(ctx, tx, id, c.Track, rows)
 		return err
@@ -138,19 +154,23 @@ func (s *Store) Commit(ctx context.Context, c Commit) (last int64, err error) {
 	return last, nil
 }
 
-// advance moves the track's checkpoint and returns its meeting.
-func advance(ctx context.Context, tx *sql.Tx, c Commit, next int64) (meetingID string, err error) {
+// advance moves the track's checkpoint and returns its meeting, and where the
+// checkpoint was.
+func advance(ctx context.Context, tx *sql.Tx, c Commit, next int64) (meetingID string, from int64, err error) {
 	err = tx.QueryRowContext(ctx, `
-		UPDATE tracks SET
-			through = CASE WHEN through < $3 THEN $3 ELSE through END,
-			next_segment = CASE WHEN next_segment < $4 THEN $4 ELSE next_segment END
+		UPDATE tracks SET next_segment = CASE WHEN next_segment < $3 THEN $3 ELSE next_segment END
 		WHERE id = $1 AND epoch = $2 AND state IN ('live', 'pending')
-		RETURNING meeting`, c.Track, c.Epoch, c.Through, next).Scan(&meetingID)
+		RETURNING meeting, through`, c.Track, c.Epoch, next).Scan(&meetingID, &from)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", ErrNotOwner
+		return "", 0, ErrNotOwner
 	}
 	if err != nil {
-		return "", err
+		return "", 0, err
+	}
+	if c.Through > from {
+		if _, err := tx.ExecContext(ctx, "UPDATE tracks SET through = $2 WHERE id = $1", c.Track, c.Through); err != nil {
+			return "", 0, err
+		}
 	}
 	a := c.Account
 	_, err = tx.ExecContext(ctx, `
@@ -158,7 +178,7 @@ func advance(ctx context.Context, tx *sql.Tx, c Commit, next int64) (meetingID s
 			received = $2, recovered = $3, concealed = $4, silence = $5, discontinuity = $6, shed = $7
 		WHERE id = $1 AND received + recovered + concealed + silence + discontinuity + shed <= $8`,
 		c.Track, a.Received, a.Recovered, a.Concealed, a.Silence, a.Discontinuity, a.Shed, a.Total())
-	return meetingID, err
+	return meetingID, from, err
 }
 
 // FinishTrack says that nothing more will be written to the transcript of a

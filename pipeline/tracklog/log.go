@@ -39,8 +39,9 @@ type Log struct {
 	durable uint64          // Seq of the first packet that may not be durable
 	readers []chan struct{} // capacity 1 each: there may be more to read
 	closed  bool
-	removed bool // changes under io as well
-	warned  bool // that audio was shed, in this outage
+	removed bool          // changes under io as well
+	warned  bool          // that audio was shed, in this outage
+	moved   audio.Account // what acct had as Received and Recovered and was shed
 }
 
 // content is what is known of a log, on disk and in memory.

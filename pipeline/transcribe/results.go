@@ -18,6 +18,8 @@ const (
 	// where audio follows: a speaker may have begun a word there, even if nobody
 	// seems to speak yet.
 	edge = 300 * audio.FrameRate / 1000
+	// touch is by how much words that follow each other may overlap.
+	touch = 50 * audio.FrameRate / 1000
 	// maxSpans of what a stream has said are remembered.
 	maxSpans = 256
 )
@@ -29,6 +31,7 @@ type results struct {
 	e     *engine
 	base  int64  // sample of the track with which the stream begins
 	begun int64  // what lies before it was committed by another stream
+	ended int64  // where the last word of that ends; 0: unknown
 	spans []span // of the finals so far, in order of their position
 	shown *Utterance
 	// trimmed says that something at the end is for the next stream.
@@ -48,7 +51,7 @@ func newResults(r *run, e *engine, base, begun int64) *results {
 	defer r.mu.Unlock()
 	r.pending = false // what another stream was about to say is heard again
 	r.inserts, r.awaited, r.answered = nil, time.Time{}, begun
-	return &results{r: r, e: e, base: base, begun: begun}
+	return &results{r: r, e: e, base: base, begun: begun, ended: r.ended}
 }
 
 // consume takes results until there are no more. When one cannot be committed,
@@ -247,7 +250,7 @@ func (q *results) news(u Utterance) (_ Utterance, ok bool) {
 	}
 	kept := make([]Word, 0, len(u.Words))
 	for _, w := range u.Words {
-		if middle := (w.Start + w.End) / 2; middle >= q.begun && !q.known(middle, middle) {
+		if middle := (w.Start + w.End) / 2; q.fresh(w) && !q.known(middle, middle) {
 			kept = append(kept, w)
 		}
 	}
@@ -258,6 +261,15 @@ func (q *results) news(u Utterance) (_ Utterance, ok bool) {
 		u.Start = kept[0].Start
 	}
 	return u, u.Text != ""
+}
+
+// fresh reports whether a word was not said by another stream. One that only
+// began when that ended is new if nothing was said where it begins.
+func (q *results) fresh(w Word) bool {
+	if (w.Start+w.End)/2 >= q.begun {
+		return true
+	}
+	return w.End > q.begun && q.ended > 0 && w.Start >= q.ended-touch
 }
 
 // known reports whether this stream has spoken for more than half of a stretch.
@@ -278,6 +290,7 @@ func (q *results) said(u Utterance) {
 	if n := len(u.Words); n > 0 {
 		s = span{u.Words[0].Start, u.Words[n-1].End}
 	}
+	q.r.ended = max(q.r.ended, s.end)
 	at, _ := slices.BinarySearchFunc(q.spans, s, func(a, b span) int { return int(a.start - b.start) })
 	q.spans = slices.Insert(q.spans, at, s)
 	if len(q.spans) > maxSpans {

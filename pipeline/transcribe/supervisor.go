@@ -273,6 +273,9 @@ type run struct {
 	giveUp  int64 // samples
 	// vanished is where an interim came to nothing, and was heard again.
 	vanished int64
+	// ended is where the last word ends; only the results of one stream at a time
+	// use it.
+	ended int64
 
 	mu      sync.Mutex // guards what follows and the calls of sink
 	status  Status

@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -95,14 +96,26 @@ type testSink struct {
 	interims int
 	skipped  []Utterance
 	states   []Status
-	starts   []int64  // of the words
-	engines  []string // of the finals
+	mu       sync.Mutex // guards what is read while it runs
+	starts   []int64    // of the words
+	engines  []string   // of the finals
 	commit   func() error
 }
 
 func (s *testSink) Interim(Utterance) { s.interims++ }
 
-func (s *testSink) State(st Status) { s.states = append(s.states, st) }
+func (s *testSink) State(st Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.states = append(s.states, st)
+}
+
+// look reads what there is by now.
+func (s *testSink) look() (words int, through int64, st Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.words), s.through, s.states[len(s.states)-1]
+}
 
 func (s *testSink) Commit(_ context.Context, through int64, finals []Utterance) error {
 	if s.commit != nil {
@@ -110,6 +123,8 @@ func (s *testSink) Commit(_ context.Context, through int64, finals []Utterance) 
 			return err
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if through < s.through {
 		return fmt.Errorf("through goes back from %d to %d", s.through, through)
 	}

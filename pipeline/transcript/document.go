@@ -13,7 +13,7 @@ import (
 )
 
 // Document is a transcript as it is exported. Segments and Missing stand in the
-// order in which they are written; that of segments is Sort's.
+// order in which they are written: Sort's, and by start.
 type Document struct {
 	Meeting  any       `json:"meeting"`
 	Segments []Segment `json:"segments"`
@@ -70,53 +70,8 @@ func writeList[T any](b *bufio.Writer, e *json.Encoder, list []T) error {
 	return nil
 }
 
-// notice says in one line that d is not complete, how much is missing and
-// where. It is empty when there is nothing to say.
-func notice(d Document) string {
-	var b strings.Builder
-	if !d.Complete {
-		b.WriteString("This transcript is not complete.")
-	}
-	if len(d.Missing) == 0 {
-		return b.String()
-	}
-	names := map[string]string{}
-	for _, s := range d.Segments {
-		if _, ok := names[s.Track]; !ok {
-			names[s.Track] = speaker(s)
-		}
-	}
-	var total int64
-	for _, m := range d.Missing {
-		total += max(m.EndMS-m.StartMS, 0)
-	}
-	if b.Len() > 0 {
-		b.WriteByte(' ')
-	}
-	fmt.Fprintf(&b, "Missing: %d.%03d s of audio", total/1000, total%1000)
-	sep := ": "
-	for _, m := range d.Missing {
-		who := cmp.Or(names[m.Track], line(m.Track))
-		b.WriteString(sep)
-		if who != "" {
-			b.WriteString(who + " ")
-		}
-		b.Write(appendTime(nil, m.StartMS, '.'))
-		b.WriteString(" to ")
-		b.Write(appendTime(nil, max(m.EndMS, m.StartMS), '.'))
-		if reason := line(m.Reason); reason != "" {
-			b.WriteString(" (" + reason + ")")
-		}
-		sep = "; "
-	}
-	b.WriteByte('.')
-	return b.String()
-}
-
 // speaker is the name to show: the participant's, else its ID, else nothing.
-func speaker(s Segment) string {
-	return cmp.Or(line(s.Participant.Name), line(s.Participant.ID))
-}
+func speaker(p Participant) string { return cmp.Or(line(p.Name), line(p.ID)) }
 
 // line makes one line of text: without control characters, with single spaces
 // where there was any white space.

@@ -28,7 +28,7 @@ func WriteVTT(w io.Writer, d Document) error {
 	for _, c := range cues(d.Segments, texts) {
 		b.WriteByte('\n')
 		writeTiming(b, c, '.')
-		if name := speaker(d.Segments[c.segment]); name != "" {
+		if name := speaker(d.Segments[c.segment].Participant); name != "" {
 			b.WriteString("<v ")
 			escapeVTT.WriteString(b, name)
 			b.WriteByte('>')
@@ -42,8 +42,9 @@ func WriteVTT(w io.Writer, d Document) error {
 // escapeVTT also keeps "-->", which ends a cue or a comment, out of both.
 var escapeVTT = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
-// WriteSRT writes d as SubRip, split as in WriteVTT. The format has no comments,
-// so that what is missing is not in it.
+// WriteSRT writes d as SubRip, split as in WriteVTT. It does not say what is
+// missing: the format has no comments, and a cue would be shown as if somebody
+// had said it.
 func WriteSRT(w io.Writer, d Document) error {
 	b := bufio.NewWriter(w)
 	texts := lines(d.Segments)
@@ -56,7 +57,7 @@ func WriteSRT(w io.Writer, d Document) error {
 		b.Write(number)
 		b.WriteByte('\n')
 		writeTiming(b, c, ',')
-		if name := speaker(d.Segments[c.segment]); name != "" {
+		if name := speaker(d.Segments[c.segment].Participant); name != "" {
 			escapeSRT.WriteString(b, name)
 			b.WriteString(": ")
 		}
@@ -93,7 +94,7 @@ func WriteTXT(w io.Writer, d Document) error {
 			}
 			head = append(appendClock(append(head[:0], '['), s.StartMS), ']', ' ')
 			b.Write(head)
-			if name := speaker(s); name != "" {
+			if name := speaker(s.Participant); name != "" {
 				b.WriteString(name + ": ")
 			}
 			start, reached = s.StartMS, max(s.StartMS, s.EndMS)

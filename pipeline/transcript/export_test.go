@@ -114,20 +114,20 @@ func TestExports(t *testing.T) {
 			doc: Document{
 				Segments: []Segment{seg(ada, 0, 0, 1000, "So far.")},
 				Missing: []Missing{
-					{Track: "Tada", StartMS: 61_000, EndMS: 63_250, Reason: "shed --> lost"},
-					{Track: "T9", StartMS: 70_000, EndMS: 71_000},
+					{Track: "Tada", Participant: ada, StartMS: 61_000, EndMS: 63_250, MissingMS: 2250, Kind: Skipped, Reason: "not transcribed: cut --> off"},
+					{Track: "T9", StartMS: 70_000, EndMS: 71_000, MissingMS: 60, Kind: Concealed},
 				},
 			},
-			vtt: "WEBVTT\n\nNOTE This transcript is not complete. Missing: 3.250 s of audio: Ada 00:01:01.000 to 00:01:03.250 (shed --&gt; lost); T9 00:01:10.000 to 00:01:11.000.\n\n" +
+			vtt: "WEBVTT\n\nNOTE This transcript is not complete. Missing: 2.250 s not transcribed, 0.060 s lost on the way. Where: Ada 00:01:01.000 to 00:01:03.250 (2.250 s not transcribed: cut --&gt; off); T9 00:01:10.000 to 00:01:11.000 (0.060 s lost on the way).\n\n" +
 				"00:00:00.000 --> 00:00:01.000\n<v Ada>So far.\n",
 			srt: "1\n00:00:00,000 --> 00:00:01,000\nAda: So far.\n",
-			txt: "[00:00:00] Ada: So far.\nThis transcript is not complete. Missing: 3.250 s of audio: Ada 00:01:01.000 to 00:01:03.250 (shed --> lost); T9 00:01:10.000 to 00:01:11.000.\n",
+			txt: "[00:00:00] Ada: So far.\nThis transcript is not complete. Missing: 2.250 s not transcribed, 0.060 s lost on the way. Where: Ada 00:01:01.000 to 00:01:03.250 (2.250 s not transcribed: cut --> off); T9 00:01:10.000 to 00:01:11.000 (0.060 s lost on the way).\n",
 		},
 		{
 			name: "complete but for a span",
-			doc:  Document{Complete: true, Missing: []Missing{{Track: "T9", StartMS: 0, EndMS: 20, Reason: "shed"}}},
-			vtt:  "WEBVTT\n\nNOTE Missing: 0.020 s of audio: T9 00:00:00.000 to 00:00:00.020 (shed).\n",
-			txt:  "Missing: 0.020 s of audio: T9 00:00:00.000 to 00:00:00.020 (shed).\n",
+			doc:  Document{Complete: true, Missing: []Missing{{Track: "T9", StartMS: 0, EndMS: 75_000, MissingMS: 75_000, Kind: Shed}}},
+			vtt:  "WEBVTT\n\nNOTE Missing: 00:01:15.000 given up by the server, which could not store it. Where: T9 00:00:00.000 to 00:01:15.000 (00:01:15.000 given up by the server, which could not store it).\n",
+			txt:  "Missing: 00:01:15.000 given up by the server, which could not store it. Where: T9 00:00:00.000 to 00:01:15.000 (00:01:15.000 given up by the server, which could not store it).\n",
 		},
 		{
 			name: "nothing yet",
@@ -225,11 +225,11 @@ func TestWriteJSON(t *testing.T) {
 			Meeting:  map[string]string{"id": "M"},
 			Segments: []Segment{s, seg(bob, 0, 3, 4, "d")},
 			Complete: true,
-			Missing:  []Missing{{Track: "T", StartMS: 1, EndMS: 2, Reason: "shed"}},
+			Missing:  []Missing{{Track: "T", StartMS: 1, EndMS: 4, MissingMS: 2, Kind: Concealed, Reason: "lost on the way"}},
 		}, `{"meeting":{"id":"M"},"segments":[` +
 			`{"id":"Tada.0","meeting":"","track":"Tada","participant":{"id":"ada","name":"Ada"},"start_ms":1,"end_ms":2,"text":"a <b> & c","final":true,"revision":0,"engine":"","words":[{"text":"a","start_ms":1,"end_ms":2,"confidence":0.5}]},` +
 			`{"id":"Tbob.0","meeting":"","track":"Tbob","participant":{"id":"bob","name":"Bob"},"start_ms":3,"end_ms":4,"text":"d","final":true,"revision":0,"engine":""}` +
-			`],"complete":true,"missing":[{"track":"T","start_ms":1,"end_ms":2,"reason":"shed"}]}`},
+			`],"complete":true,"missing":[{"track":"T","start_ms":1,"end_ms":4,"missing_ms":2,"kind":"concealed","reason":"lost on the way"}]}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

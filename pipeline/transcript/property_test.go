@@ -63,8 +63,8 @@ func TestNoMarkup(t *testing.T) {
 			Segments: rapid.SliceOfN(rapid.Custom(anySegment), 0, 6).Draw(t, "segments"),
 			Complete: rapid.Bool().Draw(t, "complete"),
 			Missing: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Missing {
-				return Missing{Track: nasty().Draw(t, "track"), Reason: nasty().Draw(t, "reason")}
-			}), 0, 2).Draw(t, "missing"),
+				return Missing{Track: nasty().Draw(t, "track"), Kind: MissingKind(nasty().Draw(t, "kind")), Reason: nasty().Draw(t, "reason")}
+			}), 0, 20).Draw(t, "missing"),
 		}
 		Sort(d.Segments)
 		n := len(cues(d.Segments, lines(d.Segments)))

@@ -35,12 +35,3 @@ type Segment struct {
 	Engine      string      `json:"engine"`
 	Words       []Word      `json:"words,omitempty"`
 }
-
-// Missing is a span of a track that no one will transcribe any more, or has
-// not yet. Times are milliseconds on the meeting's clock.
-type Missing struct {
-	Track   string `json:"track"`
-	StartMS int64  `json:"start_ms"`
-	EndMS   int64  `json:"end_ms"`
-	Reason  string `json:"reason"`
-}

@@ -63,7 +63,6 @@ type Stream struct {
 	sent     int64 // of the utterance under way, up to this sample
 	pcm      []int16
 	message  []byte
-	finished bool
 }
 
 var (

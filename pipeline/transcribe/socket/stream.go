@@ -225,9 +225,8 @@ func (s *Stream) read() {
 	}()
 	defer s.ws.CloseNow() //nolint:errcheck // it is of no use any more
 	defer s.cancel()
-	ctx := s.life
 	for {
-		message, err := receive(ctx, s.ws)
+		message, err := receive(s.life, s.ws)
 		if err != nil {
 			s.ended(err)
 			return
@@ -239,9 +238,7 @@ func (s *Stream) read() {
 			return
 		}
 		if done && s.finish() {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(s.life, farewell)
-			defer cancel()
+			defer time.AfterFunc(farewell, s.cancel).Stop() //nolint:gocritic // once: it is new once
 		}
 	}
 }

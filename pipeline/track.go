@@ -43,8 +43,8 @@ type track struct {
 	gaps  gaps
 }
 
-// ms is the place of a tick of the track on the meeting's clock. It knows the
-// drift of the sender's clock from the packets that were read.
+// ms is the place of a tick of the track on the meeting's clock, which begins at
+// 0: a sender's first packets may be older than that. It knows the drift of the sender's clock from the packets that were read.
 func (t *track) ms(tick int64) int64 {
 	t.mu.Lock()
 	at, ok := t.clock.At(tick)
@@ -52,13 +52,13 @@ func (t *track) ms(tick int64) int64 {
 	if !ok {
 		return nominalMS(t.began, t.row, tick)
 	}
-	return at.Sub(t.began).Milliseconds()
+	return max(0, at.Sub(t.began).Milliseconds())
 }
 
 // nominalMS is the place of a tick on the clock of a meeting that began then, if
 // nothing is known of the sender's clock.
 func nominalMS(began time.Time, row meeting.Track, tick int64) int64 {
-	return row.StartedAt.Add(time.Duration(tick) * time.Millisecond / (audio.TickRate / 1000)).Sub(began).Milliseconds()
+	return max(0, row.StartedAt.Add(audio.Duration(tick)).Sub(began).Milliseconds())
 }
 
 // Read implements transcribe.Log: it reads the track's log, sets the clock by
@@ -191,11 +191,15 @@ func (t *track) finish() error {
 	if err := t.p.endTrack(ctx, t.row.ID, by, t.log); err != nil {
 		return err
 	}
-	st, err := t.p.cfg.Store.FinishTrack(ctx, t.row.ID, t.row.Epoch, state)
+	st, err := t.p.cfg.Store.FinishTrack(ctx, t.row.ID, t.row.Epoch, state, t.p.cfg.Now())
 	if err != nil {
 		return owned(err)
 	}
 	t.finished = st
+	select {
+	case t.p.finished <- struct{}{}:
+	default:
+	}
 	return nil
 }
 

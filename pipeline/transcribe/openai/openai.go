@@ -97,6 +97,6 @@ func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
 	return transcribe.Engine{
 		Recognizer: r,
 		Name:       r.name,
-		Limits:     transcribe.Limits{Streams: streams},
+		Limits:     transcribe.Limits{Streams: streams, Answer: r.timeout},
 	}, nil
 }

@@ -37,8 +37,8 @@ func (r *Recognizer) refusal(resp *http.Response, body []byte, format, key strin
 		if key != "" {
 			why = "it does not take the key"
 		}
-		return &transcribe.RetryError{After: retryConfig, Err: fmt.Errorf("%s answers %s: %s: put the right one into the environment variable "+
-			"OPENAI_API_KEY, or into a file and say key_file=FILE", r.url, resp.Status, why)}
+		return &transcribe.RetryError{After: retryConfig, Err: fmt.Errorf("%s answers %s: %s: put the right one into %v, "+
+			"or say key_file=FILE", r.url, resp.Status, why, r.key)}
 	case code/100 == 3, code == 404, code == 405:
 		return &transcribe.RetryError{After: retryConfig, Err: fmt.Errorf("%w: is the URL right, which ends before /audio/transcriptions, "+
 			"and is there a model %q?", err, r.model)}

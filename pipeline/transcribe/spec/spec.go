@@ -191,6 +191,14 @@ type Key struct {
 	getenv    func(string) string
 }
 
+// String says where the secret stands, and not what it is.
+func (k Key) String() string {
+	if k.file != "" {
+		return "the file " + k.file
+	}
+	return "the environment variable " + k.env
+}
+
 // Read returns the secret, "" and no error where there is none.
 func (k Key) Read() (string, error) {
 	if k.file == "" {

@@ -72,7 +72,7 @@ func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
 	if r.model != "" {
 		name += ":" + r.model
 	}
-	return transcribe.Engine{Recognizer: r, Name: name, Limits: transcribe.Limits{Streams: streams}}, nil
+	return transcribe.Engine{Recognizer: r, Name: name, Limits: transcribe.Limits{Streams: streams, Answer: r.timeout}}, nil
 }
 
 func address(u *url.URL) string {

@@ -142,9 +142,16 @@ func (f *feed) stream(ctx context.Context) error {
 
 	sctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	consumed := make(chan error, 1)
+	consumed, finished := make(chan error, 1), make(chan struct{})
 	go func() {
 		err := res.consume(ctx, stream.Results(), stop)
+		if res.isFinishing() {
+			// It has said its last word; Finish may have to see it off.
+			select {
+			case <-finished:
+			case <-time.After(r.s.cfg.FinishTimeout):
+			}
+		}
 		stop(errStreamEnded) // of no effect when that was by Finish
 		consumed <- err
 	}()
@@ -162,6 +169,7 @@ func (f *feed) stream(ctx context.Context) error {
 			err = fmt.Errorf("finish: %w", err)
 		}
 	}
+	close(finished)
 	cause := context.Cause(sctx)
 	cerr := stream.Close()
 	f.s = nil

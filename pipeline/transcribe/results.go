@@ -23,7 +23,7 @@ const (
 )
 
 // results takes what one stream says. Its goroutine is that of consume; the
-// other methods are called before it or after it, but for cutAt and finishing.
+// other methods are called before it or after it, but for those about its end.
 type results struct {
 	r     *run
 	e     *engine
@@ -136,6 +136,12 @@ func (q *results) finishing() {
 	q.r.mu.Lock()
 	defer q.r.mu.Unlock()
 	q.last, q.asked = true, time.Now()
+}
+
+func (q *results) isFinishing() bool {
+	q.r.mu.Lock()
+	defer q.r.mu.Unlock()
+	return q.last
 }
 
 func (q *results) cutAt(pos int64) {

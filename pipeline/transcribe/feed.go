@@ -379,7 +379,10 @@ func (f *feed) write(ctx context.Context, fr audio.Frame) error {
 			return err
 		}
 	}
-	if err := s.stream.Write(ctx, fr); err != nil {
+	f.r.blocked(time.Now())
+	err := s.stream.Write(ctx, fr)
+	f.r.blocked(time.Time{})
+	if err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil

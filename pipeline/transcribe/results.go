@@ -18,6 +18,8 @@ const (
 	// where audio follows: a speaker may have begun a word there, even if nobody
 	// seems to speak yet.
 	edge = 300 * audio.FrameRate / 1000
+	// touch is by how much words that follow each other may overlap.
+	touch = 50 * audio.FrameRate / 1000
 	// maxSpans of what a stream has said are remembered.
 	maxSpans = 256
 )
@@ -29,10 +31,12 @@ type results struct {
 	e     *engine
 	base  int64  // sample of the track with which the stream begins
 	begun int64  // what lies before it was committed by another stream
+	ended int64  // where the last word of that ends; 0: unknown
 	spans []span // of the finals so far, in order of their position
 	shown *Utterance
 	// trimmed says that something at the end is for the next stream.
 	trimmed bool
+	again   int64 // from where on, then
 
 	// Guarded by run.mu.
 	cut   int64     // the stream ends here and audio follows; 0: none does
@@ -47,7 +51,7 @@ func newResults(r *run, e *engine, base, begun int64) *results {
 	defer r.mu.Unlock()
 	r.pending = false // what another stream was about to say is heard again
 	r.inserts, r.awaited, r.answered = nil, time.Time{}, begun
-	return &results{r: r, e: e, base: base, begun: begun}
+	return &results{r: r, e: e, base: base, begun: begun, ended: r.ended}
 }
 
 // consume takes results until there are no more. When one cannot be committed,
@@ -78,10 +82,10 @@ func (q *results) consume(ctx context.Context, from <-chan Result, stop context.
 
 func (q *results) take(ctx context.Context, res Result) error {
 	q.answer(res)
-	if q.trimmed {
-		return nil // all that follows is heard again
-	}
 	u := q.place(res)
+	if q.trimmed && u.Start >= q.again {
+		return nil // that is heard again
+	}
 	if q.vanished(u) {
 		return errVanished
 	}
@@ -124,7 +128,11 @@ func (q *results) stalled(now time.Time) error {
 	if q.last && now.Sub(q.asked) >= max(cfg.FinishTimeout, q.e.Answer) {
 		return fmt.Errorf("finish: %w", errStalled)
 	}
-	if !q.last && !r.awaited.IsZero() && now.Sub(r.awaited) >= max(cfg.StallTimeout, q.e.Answer)<<r.stalls {
+	patience := max(cfg.StallTimeout, q.e.Answer) << r.stalls
+	if !q.last && !r.writing.IsZero() && now.Sub(r.writing) >= patience && now.Sub(q.asked) >= patience {
+		return errStalled
+	}
+	if !q.last && !r.awaited.IsZero() && now.Sub(r.awaited) >= patience {
 		return errStalled
 	}
 	return nil
@@ -196,6 +204,8 @@ func (q *results) trim(u *Utterance) (through int64) {
 	limit := q.cut - edge
 	n := len(u.Words)
 	switch {
+	case q.trimmed: // late, and from before that
+		return u.End
 	case q.cut == 0 || u.End < limit, n == 0 && u.Text != "" && u.Start < limit:
 		return u.End
 	case u.Text == "", n > 0 && u.Words[n-1].End < limit:
@@ -204,10 +214,12 @@ func (q *results) trim(u *Utterance) (through int64) {
 		q.trimmed = true
 		u.Words, u.Text = nil, ""
 		u.End = min(u.Start, limit)
+		q.again = u.End
 		return u.End
 	}
 	q.trimmed = true
 	u.End = (u.Words[n-2].End + u.Words[n-1].Start) / 2
+	q.again = u.End
 	u.Words = u.Words[:n-1]
 	u.Text = join(u.Words)
 	return u.End
@@ -244,7 +256,7 @@ func (q *results) news(u Utterance) (_ Utterance, ok bool) {
 	}
 	kept := make([]Word, 0, len(u.Words))
 	for _, w := range u.Words {
-		if middle := (w.Start + w.End) / 2; middle >= q.begun && !q.known(middle, middle) {
+		if middle := (w.Start + w.End) / 2; q.fresh(w) && !q.known(middle, middle) {
 			kept = append(kept, w)
 		}
 	}
@@ -255,6 +267,15 @@ func (q *results) news(u Utterance) (_ Utterance, ok bool) {
 		u.Start = kept[0].Start
 	}
 	return u, u.Text != ""
+}
+
+// fresh reports whether a word was not said by another stream. One that only
+// began when that ended is new if nothing was said where it begins.
+func (q *results) fresh(w Word) bool {
+	if (w.Start+w.End)/2 >= q.begun {
+		return true
+	}
+	return w.End > q.begun && q.ended > 0 && w.Start >= q.ended-touch
 }
 
 // known reports whether this stream has spoken for more than half of a stretch.
@@ -275,6 +296,7 @@ func (q *results) said(u Utterance) {
 	if n := len(u.Words); n > 0 {
 		s = span{u.Words[0].Start, u.Words[n-1].End}
 	}
+	q.r.ended = max(q.r.ended, s.end)
 	at, _ := slices.BinarySearchFunc(q.spans, s, func(a, b span) int { return int(a.start - b.start) })
 	q.spans = slices.Insert(q.spans, at, s)
 	if len(q.spans) > maxSpans {
@@ -310,6 +332,13 @@ func (r *run) wrote(end, lastSpeech int64) {
 	if r.awaited.IsZero() && lastSpeech > r.answered {
 		r.awaited = time.Now()
 	}
+}
+
+// blocked notes since when a Write is under way; zero: none is.
+func (r *run) blocked(since time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writing = since
 }
 
 func (r *run) isPending() bool {

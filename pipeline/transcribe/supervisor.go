@@ -273,6 +273,9 @@ type run struct {
 	giveUp  int64 // samples
 	// vanished is where an interim came to nothing, and was heard again.
 	vanished int64
+	// ended is where the last word ends; only the results of one stream at a time
+	// use it.
+	ended int64
 
 	mu      sync.Mutex // guards what follows and the calls of sink
 	status  Status
@@ -287,6 +290,7 @@ type run struct {
 	// awaited is since when the engine owes an answer to speech; zero: it does
 	// not. answered is what it had got when it said something last.
 	awaited  time.Time
+	writing  time.Time // since when a Write is under way; zero: none is
 	answered int64
 	// inserts are what the stream got that is not of the track.
 	inserts []insert

@@ -96,7 +96,7 @@ func Run(t *testing.T, start func(t *testing.T, s *Script) transcribe.Engine, o 
 func run(t *testing.T, start func(t *testing.T, s *Script) transcribe.Engine, f Fault, o *Options) {
 	s := newScript(t, f, o.RealTime)
 	engine := start(t, s)
-	track := &track{packets: packets(s.numbers()), live: f != CatchUp && !o.RealTime}
+	track := &track{packets: packets(s.numbers()), live: f != CatchUp && !o.RealTime, began: time.Now()}
 	sink := &sink{}
 	if f == Rotates {
 		engine.Session = s.limit()
@@ -151,11 +151,15 @@ func (s *Script) end() { close(s.done) }
 
 // supervisor is one as the server has it, with times to match the case.
 func (s *Script) supervisor(e transcribe.Engine) *transcribe.Supervisor {
-	return transcribe.New(transcribe.Config{
-		Engines: []transcribe.Engine{e}, Logger: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
-		OpenTimeout: s.scaled(10 * time.Second), FinishTimeout: s.scaled(time.Minute), StallTimeout: s.scaled(time.Minute),
-		MinBackoff: s.scaled(200 * time.Millisecond), MaxBackoff: s.scaled(5 * time.Second),
-	})
+	c := transcribe.Config{
+		Engines:     []transcribe.Engine{e},
+		Logger:      slog.New(slog.NewTextHandler(s.t.Output(), nil)),
+		OpenTimeout: s.scaled(10 * time.Second), FinishTimeout: s.scaled(20 * time.Second), StallTimeout: s.scaled(20 * time.Second),
+	}
+	if s.realTime {
+		c.MaxBackoff, c.StallTimeout, c.FinishTimeout = time.Second, 700*time.Millisecond, 700*time.Millisecond
+	}
+	return transcribe.New(c)
 }
 
 // numbers is how many tenths of a second the track lasts.

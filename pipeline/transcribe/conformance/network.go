@@ -59,6 +59,9 @@ func (s *Script) Refused() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dials++
+	if s.realTime {
+		return s.fault == Refuses && (s.dials == 1 || s.dials == 3)
+	}
 	return s.fault == Refuses && (s.dials <= 3 || s.dials >= 5 && s.dials <= 7)
 }
 

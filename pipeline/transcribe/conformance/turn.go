@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,6 +17,9 @@ type Turn struct {
 	// with Retry-After unless that is 0. It is whole seconds.
 	Status     int
 	RetryAfter time.Duration
+	// Replies is set by the server of a protocol in which every message has one
+	// reply: what is late there is the reply, and all that follow wait for it.
+	Replies bool
 
 	s     *Script
 	n     int // from 1 on
@@ -49,7 +53,7 @@ func (s *Script) Turn() (turn *Turn, ok bool) {
 	s.turns++
 	turn = &Turn{s: s, n: s.turns, began: time.Now()}
 	s.mu.Unlock()
-	refuse := turn.n <= 2 || turn.n == 4
+	refuse := turn.n <= s.refused() || turn.n == s.refused()+2 && !s.realTime
 	switch {
 	case s.fault == Hangs && refuse:
 		<-s.done
@@ -72,16 +76,26 @@ func (t *Turn) Refuse(w http.ResponseWriter) {
 	http.Error(w, "as the script says", t.Status)
 }
 
-// misbehaves reports whether the turn has come to its place, and at what sample.
+// misbehaves reports whether the turn has come to its place.
 func (t *Turn) misbehaves() bool {
-	n := t.n
-	if t.s.fault == Busy || t.s.fault == Broken || t.s.fault == Unauthorized || t.s.fault == Hangs {
-		n -= 2 // the first were refused, of the third some is heard
-		if n != 1 {
-			return false
+	n, most := t.n, len(places)-1
+	switch t.s.fault {
+	case Hangs, Busy, Broken, Unauthorized:
+		n, most = n-t.s.refused(), 1 // of the first that is served, some is heard
+	default:
+		if t.s.realTime {
+			most = 2 // after three in a row the supervisor waits for seconds
 		}
 	}
-	return n < len(places) && t.heard >= places[n]
+	return n >= 1 && n <= most && t.heard >= places[n]
+}
+
+// refused is how many turns are not served at first.
+func (s *Script) refused() int {
+	if s.realTime {
+		return 1
+	}
+	return 2
 }
 
 // Hear takes the samples (16 kHz mono) that follow and returns what to say to
@@ -187,6 +201,12 @@ func (t *Turn) final(f Said) []Said {
 // delay holds back what is said, for as long as the fault is.
 func (t *Turn) delay(said []Said) (now []Said) {
 	if t.s.fault != Late {
+		return said
+	}
+	if t.Replies {
+		if slices.ContainsFunc(said, func(one Said) bool { return one.Final }) {
+			time.Sleep(t.s.scaled(3 * time.Second))
+		}
 		return said
 	}
 	for _, one := range said {

@@ -20,9 +20,9 @@ const (
 	maxMessage = 1 << 20
 	// maxReason bounds what is shown of a server's own words, in bytes.
 	maxReason = 200
-	// person is when to try again what only a person can mend: a key that is
+	// Person is when to try again what only a person can mend: a key that is
 	// wrong, an account without money.
-	person = 30 * time.Second
+	Person = 30 * time.Second
 	// maxRetryAfter bounds what a server may ask for.
 	maxRetryAfter = 10 * time.Minute
 )
@@ -73,7 +73,7 @@ func refusal(err error, resp *http.Response, secret string) error {
 		return &transcribe.RetryError{After: after, Err: err}
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden,
 		resp.StatusCode == http.StatusPaymentRequired:
-		return &transcribe.RetryError{After: person, Err: err}
+		return &transcribe.RetryError{After: Person, Err: err}
 	}
 	return err
 }
@@ -110,7 +110,7 @@ func closed(err error) error {
 	}
 	err = fmt.Errorf("the server closed the connection: %d %s", c.Code, Reason(c.Reason, ""))
 	if c.Code == websocket.StatusPolicyViolation {
-		return &transcribe.RetryError{After: person, Err: err}
+		return &transcribe.RetryError{After: Person, Err: err}
 	}
 	return err
 }

@@ -11,6 +11,10 @@ import (
 	"verbatim/pipeline/transcribe/socket"
 )
 
+// shortest is the shortest silence that ends an utterance, in samples. Kaldi's
+// rules have half a second.
+const shortest = 300 * audio.FrameRate / 1000
+
 // reply is any message of a server. With its option for alternatives the best
 // stands first.
 type reply struct {
@@ -78,7 +82,11 @@ func (p *parser) parse(message []byte, heard int64) (r transcribe.Result, k kind
 		return r, outOfOrder, nil
 	case n > 0:
 		r.Start, p.words = words[0].Start, words[n-1].End
-		heard = max(heard, p.words)
+		// An utterance ends with a silence, or because it is too long: then the
+		// next word may have begun.
+		if heard-p.words < shortest {
+			heard = p.words
+		}
 	}
 	r.End = max(heard, p.end)
 	p.end = r.End

@@ -35,6 +35,7 @@ func start(t *testing.T, s *conformance.Script) transcribe.Engine {
 			return
 		}
 		defer ws.CloseNow()
+		turn.Replies = true
 		serve(context.Background(), t, ws, turn)
 	}))
 	sp, err := spec.Parse("vosk+ws://vosk.test:2700")

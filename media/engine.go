@@ -76,6 +76,10 @@ type Config struct {
 	// 5,000; each needs 0.2 to 0.4 MB). More are refused: ErrFull.
 	MaxSessions int
 
+	// Now is the clock of all timelines (default time.Now). It must go on by the
+	// time that passes and by nothing else, and is read only once.
+	Now func() time.Time
+
 	// Net replaces the network, for tests.
 	Net transport.Net
 }
@@ -95,6 +99,9 @@ type Engine struct {
 	mux  ice.UDPMux
 	cert webrtc.Certificate
 	base webrtc.SettingEngine
+
+	// zero is what Config.Now showed when the engine was started.
+	zero, started time.Time
 
 	// dropped counts datagrams that came faster than their sessions took them.
 	dropped atomic.Uint64
@@ -146,12 +153,23 @@ func Listen(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("make a DTLS certificate: %w", err)
 	}
 	e := &Engine{cfg: cfg, log: cfg.Logger, cert: *cert, sessions: map[string]*Session{}}
+	if e.started = time.Now(); cfg.Now != nil {
+		e.zero = cfg.Now()
+	}
 	if err := e.listen(); err != nil {
 		return nil, fmt.Errorf("open the media port %s: %w", cfg.Listen, err)
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.settings()
 	return e, nil
+}
+
+// onTimeline is t, which comes from time.Now, by the clock of timelines.
+func (e *Engine) onTimeline(t time.Time) time.Time {
+	if e.zero.IsZero() {
+		return t
+	}
+	return e.zero.Add(t.Sub(e.started))
 }
 
 func (e *Engine) listen() error {

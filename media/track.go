@@ -405,7 +405,7 @@ func (t *track) drain(ctx context.Context, now time.Time) {
 	}
 	t.ask(now)
 	t.append(ctx)
-	if t.timeline.Ahead(now) > maxAhead {
+	if t.timeline.Ahead(t.s.engine.onTimeline(now)) > maxAhead {
 		t.s.refuse("it sends audio faster than time passes")
 	}
 }
@@ -434,7 +434,7 @@ func (t *track) place(p reorder.Packet[payload]) {
 	}
 	t.timeline.Push(audio.Coding{
 		Ext: p.Ext, Timestamp: v.timestamp, Rate: v.rate, Samples: v.samples,
-		Format: v.format, Origin: v.origin, Arrived: p.Arrived, Payload: v.bytes,
+		Format: v.format, Origin: v.origin, Arrived: t.s.engine.onTimeline(p.Arrived), Payload: v.bytes,
 	}, t.emit)
 }
 
@@ -471,7 +471,7 @@ func (t *track) finish(ctx context.Context) error {
 	if t.counts != (Counts{}) {
 		t.s.engine.log.Info("a track had packets that did not become audio, or were asked for again", "packets", t.counts)
 	}
-	t.timeline.End(time.Now(), t.s.endReason(), t.emit)
+	t.timeline.End(t.s.engine.onTimeline(time.Now()), t.s.endReason(), t.emit)
 	t.append(ctx)
 	return t.err
 }

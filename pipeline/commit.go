@@ -20,12 +20,35 @@ const maxReason = 300
 // Commit implements transcribe.Sink.
 func (t *track) Commit(ctx context.Context, through int64, finals []transcribe.Utterance) error {
 	tick := through * audio.TicksPerSample
-	t.mu.Lock()
-	if read := t.gaps.read; through >= read/audio.TicksPerSample {
+	read, err := t.readTo(ctx, min(tick, t.Tail()))
+	if err != nil {
+		return err
+	}
+	if through >= read/audio.TicksPerSample {
 		tick = read // packets need not end with a whole sample
 	}
-	t.mu.Unlock()
 	return t.commit(ctx, tick, finals)
+}
+
+// readTo reads on to a tick that the log has, if nobody has yet: a stretch that
+// is given up may hold gaps that no recognizer came to. It returns how far the
+// track was read.
+func (t *track) readTo(ctx context.Context, tick int64) (read int64, err error) {
+	t.mu.Lock()
+	read = t.gaps.read
+	t.mu.Unlock()
+	if read >= tick {
+		return read, nil
+	}
+	for p, err := range t.Read(ctx, t.log.SeqAt(read)) {
+		if err != nil {
+			return read, err
+		}
+		if read = max(read, p.Next()); read >= tick {
+			break
+		}
+	}
+	return read, nil
 }
 
 // commit stores finals, and what is missing up to the tick `through`, and moves

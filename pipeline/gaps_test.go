@@ -133,8 +133,11 @@ func TestGapsAreTheAccount(t *testing.T) {
 				r.read(r.track.log.SeqAt(tick), rapid.IntRange(1, 12).Draw(t, "packets"))
 			},
 			"commit": func(t *rapid.T) {
-				from, to := r.track.row.Through/audio.TicksPerSample, r.track.gaps.read/audio.TicksPerSample
-				through := rapid.SampledFrom([]int64{from, to, rapid.Int64Range(from, to).Draw(t, "sample")}).Draw(t, "through")
+				from, to, tail := r.track.row.Through/audio.TicksPerSample, r.track.gaps.read/audio.TicksPerSample, r.track.Tail()/audio.TicksPerSample
+				through := rapid.SampledFrom([]int64{
+					from, to, rapid.Int64Range(from, to).Draw(t, "sample"),
+					rapid.Int64Range(to, tail).Draw(t, "sample that was not read"),
+				}).Draw(t, "through")
 				do := func() { r.commit(through, rapid.IntRange(0, 4).Draw(t, "give up") == 0) }
 				if rapid.IntRange(0, 3).Draw(t, "answer") == 0 {
 					r.doubt(do)

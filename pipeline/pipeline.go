@@ -13,7 +13,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -40,7 +39,10 @@ type Config struct {
 	Registry   *meeting.Registry
 	Publish    func(meeting.Event)
 	Supervisor *transcribe.Supervisor // nil: nothing is transcribed
-	Logger     *slog.Logger
+	// Now is the clock of everything that is stored (default time.Now). It must
+	// never run back.
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // Pipeline is made by New and ended by Close.
@@ -59,7 +61,9 @@ type Pipeline struct {
 
 	// show is held while an account is read and published, so that no older one
 	// is published after it. It is taken before mu.
-	show sync.Mutex
+	show     sync.Mutex
+	finished chan struct{} // capacity 1: a track is done
+	mending  sync.Mutex    // held by who ends a log that has no end
 
 	mu     sync.Mutex // guards what follows
 	closed bool
@@ -76,8 +80,14 @@ var ErrClosed = errors.New("the server is shutting down")
 
 // New makes a pipeline; it starts nothing.
 func New(cfg Config) *Pipeline {
-	p := &Pipeline{cfg: cfg, log: cfg.Logger, tracks: map[string]*track{}, wake: make(chan struct{}, 1), counts: newCounts()}
-	p.shown, p.stale = map[string][]meeting.TrackProgress{}, map[string]bool{}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	p := &Pipeline{
+		cfg: cfg, log: cfg.Logger, tracks: map[string]*track{}, counts: newCounts(),
+		wake: make(chan struct{}, 1), finished: make(chan struct{}, 1),
+		shown: map[string][]meeting.TrackProgress{}, stale: map[string]bool{},
+	}
 	p.late = make(chan struct{}, runtime.NumCPU())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
@@ -90,8 +100,12 @@ func (p *Pipeline) OpenTrack(ctx context.Context, session string, at time.Time) 
 	if err != nil {
 		return nil, err
 	}
+	now := p.cfg.Now()
+	if at.Before(member.StartedAt) {
+		at = member.StartedAt // the first packets may be older than their sender's joining
+	}
 	row := meeting.Track{
-		ID: ulid.Make().String(), Meeting: member.Meeting, Participant: member.Participant.ID,
+		ID: ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String(), Meeting: member.Meeting, Participant: member.Participant.ID,
 		State: meeting.TrackLive, StartedAt: at,
 	}
 	log, err := p.cfg.Logs.Create(row.Meeting, row.ID)
@@ -101,14 +115,21 @@ func (p *Pipeline) OpenTrack(ctx context.Context, session string, at time.Time) 
 	if err := p.cfg.Store.CreateTrack(ctx, row); err != nil {
 		return nil, errors.Join(err, log.Close(), p.cfg.Logs.Remove(row.Meeting, row.ID))
 	}
-	// Nobody else has claimed it: it is new.
-	if err := p.start(row, member.Room, member.StartedAt, member.Participant, log, false); err != nil {
+	// The stages have the log open by themselves: whatever becomes of them, the
+	// session goes on writing.
+	read, err := p.cfg.Logs.Open(row.Meeting, row.ID)
+	if err != nil {
 		return nil, errors.Join(err, log.Close())
+	}
+	// Nobody else has claimed it: it is new.
+	if err := p.start(row, member.Room, member.StartedAt, member.Participant, read, false); err != nil {
+		return nil, errors.Join(err, read.Close(), log.Close())
 	}
 	return &Writer{p: p, log: log, track: row.ID}, nil
 }
 
-// Writer is the log of a live track, as its session sees it.
+// Writer is the log of a live track, as its session sees it. It is over with the
+// End packet or the first error.
 type Writer struct {
 	p     *Pipeline
 	log   *tracklog.Log
@@ -118,17 +139,17 @@ type Writer struct {
 // Append implements media.Log.
 func (w *Writer) Append(ctx context.Context, packets ...audio.Packet) error {
 	if err := w.log.Append(ctx, packets...); err != nil {
-		return err
+		return errors.Join(err, w.log.Close())
 	}
 	last := packets[len(packets)-1]
 	if last.Kind != audio.End {
 		return nil
 	}
 	end, err := last.EndInfo()
-	if err != nil {
-		return err
+	if err == nil {
+		err = w.p.endTrack(ctx, w.track, end.Reason, w.log)
 	}
-	return w.p.endTrack(ctx, w.track, end.Reason, w.log)
+	return errors.Join(err, w.log.Close())
 }
 
 // Durable is the Seq up to which the track's packets are durable on disk (see
@@ -140,79 +161,6 @@ func (p *Pipeline) endTrack(ctx context.Context, id string, by audio.Reason, log
 	defer cancel()
 	_, _, account, _ := log.State()
 	return p.cfg.Store.EndTrack(ctx, id, by.String(), account)
-}
-
-// Recover takes up the tracks that a server before this one left unfinished:
-// those that were open are ended, and all are transcribed to their end.
-func (p *Pipeline) Recover(ctx context.Context) error {
-	rows, err := p.cfg.Store.UnfinishedTracks(ctx)
-	if err != nil {
-		return err
-	}
-	for _, row := range rows {
-		if err := p.recoverTrack(ctx, row); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			p.log.Error("a track that was left unfinished cannot be taken up; it stays pending", "track", row.ID, "err", err)
-		}
-	}
-	if len(rows) > 0 {
-		p.log.Info("taking up tracks that were left unfinished", "tracks", len(rows))
-	}
-	return nil
-}
-
-func (p *Pipeline) recoverTrack(ctx context.Context, row meeting.Track) error {
-	m, err := p.cfg.Store.Meeting(ctx, row.Meeting)
-	if err != nil {
-		return err
-	}
-	log, err := p.cfg.Logs.Open(row.Meeting, row.ID)
-	if errors.Is(err, fs.ErrNotExist) {
-		// The crash came between the row and the file, or someone took the file.
-		log, err = p.cfg.Logs.Create(row.Meeting, row.ID)
-	}
-	if err != nil {
-		return err
-	}
-	next, start, account, ended := log.State()
-	by := audio.ReasonServer
-	if !ended {
-		end := audio.NewEnd(next, start, time.Now(), audio.EndInfo{Reason: by, Totals: account})
-		if err := log.Append(ctx, end); err != nil {
-			return err
-		}
-	} else if by, err = endReason(ctx, log, next); err != nil {
-		return err
-	}
-	if row.State == meeting.TrackLive {
-		if err := p.endTrack(ctx, row.ID, by, log); err != nil {
-			return err
-		}
-	}
-	who := transcript.Participant{ID: row.Participant}
-	for _, q := range m.Participants {
-		if q.ID == row.Participant {
-			who.Name = q.Name
-		}
-	}
-	if row, err = p.cfg.Store.Claim(ctx, row.ID); err != nil {
-		return err
-	}
-	return p.start(row, m.Room, m.StartedAt, who, log, true)
-}
-
-// endReason reads the End packet of a log that has one.
-func endReason(ctx context.Context, log *tracklog.Log, next uint64) (audio.Reason, error) {
-	for p, err := range log.Read(ctx, next-1) {
-		if err != nil {
-			return 0, err
-		}
-		info, err := p.EndInfo()
-		return info.Reason, err
-	}
-	return 0, errors.New("the log's end is missing")
 }
 
 // start runs the stages of a track in a goroutine of its own; those of late ones

@@ -3,14 +3,9 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
-	"iter"
 
-	"verbatim/media/audio"
-	"verbatim/pipeline/decode"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/store"
-	"verbatim/pipeline/tracklog"
 	"verbatim/pipeline/transcript"
 )
 
@@ -107,52 +102,6 @@ func (p *Pipeline) running(id string) *track {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.tracks[id]
-}
-
-// Audio is one track's PCM as its stages got it: samples long as of now.
-func (p *Pipeline) Audio(ctx context.Context, meetingID, trackID string) (samples int64, frames iter.Seq2[audio.Frame, error], err error) {
-	m, err := p.cfg.Store.Meeting(ctx, meetingID)
-	if err != nil {
-		return 0, nil, err
-	}
-	for _, t := range m.Tracks {
-		if t.ID != trackID {
-			continue
-		}
-		log, closeLog, err := p.openLog(meetingID, trackID)
-		if err != nil {
-			return 0, nil, err
-		}
-		_, end, _, _ := log.State()
-		samples = end / audio.TicksPerSample
-		return samples, func(yield func(audio.Frame, error) bool) {
-			defer closeLog()
-			for f, err := range decode.Frames(log.Read(ctx, 0)) {
-				if err == nil {
-					f.PCM = f.PCM[:min(int64(len(f.PCM)), samples-f.Start)]
-				}
-				if !yield(f, err) || err != nil || f.Start+int64(len(f.PCM)) >= samples {
-					return
-				}
-			}
-		}, nil
-	}
-	return 0, nil, fmt.Errorf("track: %w", store.ErrNotFound)
-}
-
-func (p *Pipeline) openLog(meetingID, trackID string) (log *tracklog.Log, done func(), err error) {
-	if t := p.running(trackID); t != nil {
-		return t.log, func() {}, nil
-	}
-	log, err = p.cfg.Logs.Open(meetingID, trackID)
-	if err != nil {
-		return nil, nil, err
-	}
-	return log, func() {
-		if err := log.Close(); err != nil {
-			p.log.Warn("close a track's log", "track", trackID, "err", err)
-		}
-	}, nil
 }
 
 // End ends a meeting: it is not live any more, its sessions are closed.

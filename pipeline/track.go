@@ -43,8 +43,8 @@ type track struct {
 	gaps  gaps
 }
 
-// ms is the place of a tick of the track on the meeting's clock. It knows the
-// drift of the sender's clock from the packets that were read.
+// ms is the place of a tick of the track on the meeting's clock, which begins at
+// 0: a sender's first packets may be older than that. It knows the drift of the sender's clock from the packets that were read.
 func (t *track) ms(tick int64) int64 {
 	t.mu.Lock()
 	at, ok := t.clock.At(tick)
@@ -52,13 +52,13 @@ func (t *track) ms(tick int64) int64 {
 	if !ok {
 		return nominalMS(t.began, t.row, tick)
 	}
-	return at.Sub(t.began).Milliseconds()
+	return max(0, at.Sub(t.began).Milliseconds())
 }
 
 // nominalMS is the place of a tick on the clock of a meeting that began then, if
 // nothing is known of the sender's clock.
 func nominalMS(began time.Time, row meeting.Track, tick int64) int64 {
-	return row.StartedAt.Add(time.Duration(tick) * time.Millisecond / (audio.TickRate / 1000)).Sub(began).Milliseconds()
+	return max(0, row.StartedAt.Add(audio.Duration(tick)).Sub(began).Milliseconds())
 }
 
 // Read implements transcribe.Log: it reads the track's log, sets the clock by
@@ -128,6 +128,9 @@ func (t *track) caption(s transcript.Segment, number int64) {
 // taken it over, it is left alone.
 func (t *track) run() {
 	err := t.transcribe()
+	if err == nil && t.row.Through < t.Tail() {
+		err = t.commit(t.ctx, t.Tail(), nil) // a track need not end with a whole sample
+	}
 	if cerr := t.log.Close(); cerr != nil {
 		t.p.log.Error("close a track's log", "track", t.row.ID, "err", cerr)
 	}
@@ -153,25 +156,20 @@ func (t *track) transcribe() error {
 		}
 	}
 	if t.p.cfg.Supervisor == nil {
-		return t.skip(t.row.Through/audio.TicksPerSample, "no recognizer")
+		return t.skip("no recognizer")
 	}
 	return t.p.cfg.Supervisor.Run(t.ctx, t.row.ID, t, t.row.Through/audio.TicksPerSample, t)
 }
 
-// skip reads the track to its end and gives up what lies behind sample from.
-func (t *track) skip(from int64, reason string) error {
-	t.mu.Lock()
-	read := t.gaps.read
-	t.mu.Unlock()
-	end := read
-	for p, err := range t.Read(t.ctx, t.log.SeqAt(read)) {
+// skip reads the track to its end and gives up all of it.
+func (t *track) skip(reason string) error {
+	for _, err := range t.Read(t.ctx, t.log.SeqAt(t.row.Through)) {
 		if err != nil {
 			return err
 		}
-		end = p.Next()
 	}
-	rest := transcribe.Utterance{Start: from, End: end/audio.TicksPerSample + 1, Skipped: reason}
-	return t.commit(t.ctx, end, []transcribe.Utterance{rest})
+	all := transcribe.Utterance{End: t.Tail()/audio.TicksPerSample + 1, Skipped: reason}
+	return t.commit(t.ctx, t.Tail(), []transcribe.Utterance{all})
 }
 
 // finish says that nothing more comes of the track. It is incomplete if an
@@ -193,11 +191,15 @@ func (t *track) finish() error {
 	if err := t.p.endTrack(ctx, t.row.ID, by, t.log); err != nil {
 		return err
 	}
-	st, err := t.p.cfg.Store.FinishTrack(ctx, t.row.ID, t.row.Epoch, state)
+	st, err := t.p.cfg.Store.FinishTrack(ctx, t.row.ID, t.row.Epoch, state, t.p.cfg.Now())
 	if err != nil {
 		return owned(err)
 	}
 	t.finished = st
+	select {
+	case t.p.finished <- struct{}{}:
+	default:
+	}
 	return nil
 }
 

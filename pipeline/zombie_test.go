@@ -187,6 +187,9 @@ func TestZombie(t *testing.T) {
 			doc := must[transcript.Document](t)(other.Transcript(t.Context(), meetingID))
 			var got, want []string
 			for _, s := range doc.Segments {
+				if s.Engine != "spell" {
+					t.Errorf("segment %s is of engine %q", s.ID, s.Engine)
+				}
 				for _, word := range s.Words {
 					got = append(got, word.Text)
 				}

@@ -60,12 +60,18 @@ func (s *Server) handle(h handler) http.HandlerFunc {
 			panic(http.ErrAbortHandler)
 		}
 		var p *Problem
+		var expired *meeting.ExpiredError
 		switch {
 		case err == nil:
 			return
 		case errors.As(err, &p):
 		case errors.Is(err, meeting.ErrNotFound):
 			p = problem(http.StatusNotFound, "not-found", "There is no such meeting or track; see /v1/meetings for those that there are.")
+		case errors.As(err, &expired):
+			p = problem(http.StatusGone, "audio-expired", "The audio of this track was removed at "+
+				expired.At.UTC().Format(time.RFC3339)+", as --keep-audio says; its transcript is kept.")
+		case errors.Is(err, meeting.ErrAudioLost):
+			p = problem(http.StatusGone, "audio-lost", "The audio of this track is not on the server's disk any more, though the server did not remove it; its transcript is kept.")
 		case r.Context().Err() != nil:
 			return // the client is gone
 		default:

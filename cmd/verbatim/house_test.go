@@ -23,6 +23,7 @@ import (
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/store"
 	"verbatim/pipeline/tracklog"
+	"verbatim/pipeline/transcribe"
 )
 
 // The network of the house: every packet takes 10 ms each way, and one of RTP
@@ -68,7 +69,9 @@ func newHouse(t *testing.T) *house {
 	must(err)
 	h.pipeline = pipeline.New(pipeline.Config{
 		Logs: h.logs, Store: db, Registry: h.registry, Publish: h.hub.Publish,
-		Supervisor: supervisor(ear{}, "ear", h.log), Logger: h.log,
+		Supervisor: transcribe.New(transcribe.Config{
+			Engines: []transcribe.Engine{{Recognizer: ear{}, Name: "ear"}}, Logger: h.log,
+		}), Logger: h.log,
 	})
 	h.router, err = vnet.NewRouter(&vnet.RouterConfig{
 		CIDR: "10.0.0.0/16", MinDelay: oneWay, LoggerFactory: logging.NewDefaultLoggerFactory(),

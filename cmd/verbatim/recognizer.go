@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,15 +11,28 @@ import (
 	"verbatim/pipeline/transcribe/engines"
 )
 
-// newRecognizer makes the recognizer that a --recognizer value names; nil for
-// none. engine is its name in segments.
-func newRecognizer(text string, log *slog.Logger) (r transcribe.Recognizer, engine string, err error) {
-	e, err := engines.New(text, transcribe.Host{Logger: log, Dial: new(net.Dialer).DialContext, Getenv: os.Getenv})
-	switch {
-	case err != nil:
-		return nil, "", fmt.Errorf("--recognizer: %w", err)
-	case e == nil:
-		return nil, "", nil
+// newSupervisor makes what transcribes by the --recognizer values: the engine
+// and its fallback. It is nil for none:.
+func newSupervisor(texts []string, log *slog.Logger) (*transcribe.Supervisor, error) {
+	if len(texts) > 2 {
+		return nil, errors.New("--recognizer: there can be one, and a second one as its fallback")
 	}
-	return e.Recognizer, e.Name, nil
+	host := transcribe.Host{Logger: log, Dial: new(net.Dialer).DialContext, Getenv: os.Getenv}
+	var all []transcribe.Engine
+	for _, text := range texts {
+		e, err := engines.New(text, host)
+		if err != nil {
+			return nil, fmt.Errorf("--recognizer: %w", err)
+		}
+		if e != nil {
+			all = append(all, *e)
+		}
+	}
+	switch len(all) {
+	case len(texts):
+		return transcribe.New(transcribe.Config{Engines: all, Logger: log}), nil
+	case 0:
+		return nil, nil
+	}
+	return nil, errors.New("--recognizer: none: is neither a fallback nor has one")
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"verbatim/internal/clock"
 	"verbatim/internal/metrics"
 	"verbatim/media"
 	"verbatim/media/audio"
@@ -32,11 +33,12 @@ type serveCmd struct {
 	Listen      string        `help:"Address for HTTP: pages, signaling, API (${default})." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	MediaListen string        `help:"UDP address for all media. Without a host: that port on every interface (${default})." default:":8080" placeholder:"[HOST]:PORT"`
 	Data        string        `help:"Folder for everything that is kept." default:"./data" type:"path"`
-	Recognizer  string        `help:"What turns speech into text: pocketsphinx:, command:PROGRAM ARG…, or none: (${default})." default:"pocketsphinx:" placeholder:"URL"`
+	Recognizer  []string      `help:"What turns speech into text, a URL (${default}): pocketsphinx:, openai+http://HOST/v1, vosk+ws://HOST, deepgram:, openai-realtime:, wyoming+tcp://HOST, command:PROGRAM ARG…, or none:. A second one is the fallback while the first is away." default:"pocketsphinx:" sep:"none" placeholder:"URL"`
 	RED         bool          `name:"red" help:"Ask clients that can for redundant audio (RFC 2198): twice the bandwidth, and lost packets need not be sent again."`
 	Linger      time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
 	Drain       time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
 	Fsync       time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
+	KeepAudio   time.Duration `help:"How long audio is kept after its transcript was finished; 0: no longer than that, negative: for ever. What is still to be transcribed is always kept." default:"24h"`
 	ICEServer   []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…"`
 	CORSOrigin  []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
 	Insecure    bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
@@ -49,7 +51,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer listener.Close() // the HTTP server closes it first; this is for errors on the way
-	recognizer, engine, err := newRecognizer(c.Recognizer, log)
+	transcriber, err := newSupervisor(c.Recognizer, log)
 	if err != nil {
 		return err
 	}
@@ -73,6 +75,12 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 
+	now, release, err := startClock(ctx, db, logs, log)
+	defer release()
+	if err != nil {
+		return err
+	}
+
 	// The background work ends when everything that it works for has ended.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
@@ -84,17 +92,16 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		}
 	})
 
-	transcriber := supervisor(recognizer, engine, log)
 	s := &server{log: log, hub: &events.Hub{}}
 	s.registry, err = meeting.NewRegistry(ctx, meeting.Config{
-		Store: db, Publish: s.hub.Publish, CloseSession: s.closeSession, Linger: c.Linger, Logger: log,
+		Store: db, Publish: s.hub.Publish, CloseSession: s.closeSession, Linger: c.Linger, Now: now, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	s.pipeline = pipeline.New(pipeline.Config{
 		Logs: logs, Store: db, Registry: s.registry, Publish: s.hub.Publish,
-		Supervisor: transcriber, Logger: log,
+		Supervisor: transcriber, Now: now, Logger: log,
 	})
 	defer func() { // in case of an error on the way; serve has closed it else
 		ended, cancel := context.WithCancel(background)
@@ -104,12 +111,14 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err := s.pipeline.Recover(ctx); err != nil {
 		return err
 	}
-	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, PreferRED: c.RED, Sink: s, Logger: log}); err != nil {
+	release()
+	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, PreferRED: c.RED, Sink: s, Now: now, Logger: log}); err != nil {
 		return fmt.Errorf("%w (is another server running? --media-listen changes the port)", err)
 	}
-	s.ingest = ingest.New(ingest.Config{Sink: ingestSink{s}, Logger: log})
+	s.ingest = ingest.New(ingest.Config{Sink: ingestSink{s}, Now: now, Logger: log})
 	wg.Go(func() { s.registry.Run(background) })
 	wg.Go(func() { s.pipeline.Run(background) })
+	wg.Go(func() { s.pipeline.Retain(background, c.KeepAudio) })
 
 	s.http = signaling.New(signaling.Config{
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Events: s.hub,
@@ -118,6 +127,18 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	})
 	fmt.Printf("Verbatim is listening: http://%s/\n", listener.Addr())
 	return s.serve(ctx, listener, c.Drain)
+}
+
+// startClock is the clock of everything that is stored. It has the logs of
+// unfinished tracks open until release is called.
+func startClock(ctx context.Context, db *store.Store, logs *tracklog.Store, log *slog.Logger) (now func() time.Time, release func(), err error) {
+	latest, release, err := pipeline.Latest(ctx, db, logs, log)
+	now, behind := clock.Start(wallTime(), latest)
+	if err == nil && behind > 0 {
+		log.Warn("the wall clock is behind what was stored: it was set back, or was wrong before; times go on from the latest that was stored",
+			"behind", behind, "latest", latest)
+	}
+	return now, release, err
 }
 
 // iceServers are not read by kong, whose errors repeat what was given: that may
@@ -164,13 +185,6 @@ func lock(dir string) (unlock func() error, err error) {
 		return nil, fmt.Errorf("another server is using the data folder %s; stop it, or give this one its own (--data)", dir)
 	}
 	return f.Unlock, nil
-}
-
-func supervisor(r transcribe.Recognizer, name string, log *slog.Logger) *transcribe.Supervisor {
-	if r == nil {
-		return nil
-	}
-	return transcribe.New(transcribe.Config{Engines: []transcribe.Engine{{Recognizer: r, Name: name}}, Logger: log})
 }
 
 // server is what runs; it is the media engine's Sink.

@@ -210,10 +210,10 @@ func powers(pcm []int16, coefficient *[16]float64) (p [16]float64) {
 			a2, b2 = v-b2+c2*a2, a2
 			a3, b3 = v-b3+c3*a3, a3
 		}
-		p[d] = a0*a0 + b0*b0 - c0*a0*b0
-		p[d+1] = a1*a1 + b1*b1 - c1*a1*b1
-		p[d+2] = a2*a2 + b2*b2 - c2*a2*b2
-		p[d+3] = a3*a3 + b3*b3 - c3*a3*b3
+		copy(p[d:], []float64{
+			a0*a0 + b0*b0 - c0*a0*b0, a1*a1 + b1*b1 - c1*a1*b1,
+			a2*a2 + b2*b2 - c2*a2*b2, a3*a3 + b3*b3 - c3*a3*b3,
+		})
 	}
 	return p
 }

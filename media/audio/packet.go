@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -168,6 +169,11 @@ func (r Reason) String() string {
 		return reasonNames[r]
 	}
 	return fmt.Sprintf("reason(%d)", uint8(r))
+}
+
+// ParseReason is the reason of that name, 0 if there is none.
+func ParseReason(name string) Reason {
+	return Reason(max(0, slices.Index(reasonNames[:], name)))
 }
 
 // EndInfo is what an End packet carries: why the track ended, and its account.

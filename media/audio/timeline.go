@@ -237,6 +237,9 @@ func (t *Timeline) emit(p Packet, emit func(Packet)) {
 	emit(p)
 }
 
+// Duration is how long that many ticks (48 kHz) last.
+func Duration(ticks int64) time.Duration { return duration(ticks) }
+
 // duration and ticks convert by whole seconds first: a track may last for days.
 func duration(ticks int64) time.Duration {
 	return time.Duration(ticks/TickRate)*time.Second + time.Duration(ticks%TickRate)*time.Second/TickRate

@@ -59,6 +59,9 @@ type Room interface {
 type Config struct {
 	Sink   Sink
 	Logger *slog.Logger
+	// Now is the clock of all timelines (default time.Now). It must go on by the
+	// time that passes and by nothing else.
+	Now func() time.Time
 	// MaxSessions bounds the sessions, with those that wait to be resumed or ended
 	// less than 30 s ago (default 1,000).
 	MaxSessions int
@@ -91,8 +94,8 @@ type Engine struct {
 	mu       sync.Mutex // guards what follows
 	closed   bool
 	conns    int
-	begun    uint64 // sessions, since New
-	refused  uint64 // clients, because there were too many
+	begun    uint64              // sessions, since New
+	refused  uint64              // clients, because there were too many
 	sessions map[string]*session // by id: those that are not over
 	tokens   map[string]*session
 	wg       sync.WaitGroup // one per connection and session
@@ -102,6 +105,9 @@ type Engine struct {
 func New(cfg Config) *Engine {
 	if cfg.MaxSessions == 0 {
 		cfg.MaxSessions = 1000
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -100,7 +100,7 @@ func (s *session) live(ctx context.Context) {
 	pace := time.NewTimer(0)
 	defer pace.Stop()
 	for s.endReason() == 0 {
-		in, now := s.in, time.Now()
+		in, now := s.in, s.engine.cfg.Now()
 		if wait := max(s.stream.wait(now), s.rest.Sub(now)); wait > 0 {
 			in = nil
 			pace.Reset(wait)
@@ -143,7 +143,7 @@ func (s *session) take(c *conn) {
 }
 
 func (s *session) receive(ctx context.Context, m message) {
-	now := time.Now()
+	now := s.engine.cfg.Now()
 	s.rest = now.Add(s.limiter.ReserveN(now, 1).DelayFrom(now))
 	if !m.binary {
 		if err := parseText(m.data); err != nil {
@@ -196,7 +196,7 @@ func (s *session) finish(ctx context.Context) {
 	case s.log == nil:
 		s.stream.remember(s.stream.next) // less than a sample's worth
 	default:
-		s.stream.end(time.Now(), reason, s.emit)
+		s.stream.end(s.engine.cfg.Now(), reason, s.emit)
 		if s.append(ctx); s.err != nil {
 			s.engine.log.Error("a track was not ended", "err", s.err)
 		}

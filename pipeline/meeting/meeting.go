@@ -15,6 +15,8 @@ import (
 var (
 	ErrNotFound  = errors.New("no such meeting or track")
 	ErrBadCursor = errors.New("not a cursor of this list")
+	// ErrAudioLost: the audio should be there, and is not.
+	ErrAudioLost = errors.New("the track's audio is not on the disk")
 )
 
 // State of a meeting.
@@ -73,7 +75,13 @@ type Track struct {
 	Coverage  Coverage  `json:"coverage"`
 	// Transcription is nil unless the track is being transcribed right now.
 	Transcription *Transcription `json:"transcription,omitempty"`
+	// Audio says whether the track's audio can still be had; AudioExpiredAt is
+	// when it was removed, after its transcript was finished.
+	Audio          Audio      `json:"audio"`
+	AudioExpiredAt *time.Time `json:"audio_expired_at,omitempty"`
 
+	// FinishedAt is when the track's transcript was, nil before that.
+	FinishedAt *time.Time `json:"-"`
 	// Account is what arrived, in ticks (48 kHz).
 	Account audio.Account `json:"-"`
 	// Through is the point in ticks (48 kHz) up to which the track's audio is
@@ -93,6 +101,23 @@ type Transcription struct {
 	Engine  string    `json:"engine"` // "" as long as none was chosen
 	Retries int       `json:"retries"`
 	Since   time.Time `json:"since"` // of State
+}
+
+// Audio is what became of a track's audio. It is kept until the track is
+// transcribed, and longer if so configured.
+type Audio string
+
+// Audio is kept, or expired.
+const (
+	AudioKept    Audio = "kept"
+	AudioExpired Audio = "expired"
+)
+
+// ExpiredError is returned for the audio of a track that was kept no longer.
+type ExpiredError struct{ At time.Time }
+
+func (e *ExpiredError) Error() string {
+	return "the track's audio expired at " + e.At.Format(time.RFC3339)
 }
 
 // Coverage is the account of every millisecond. The first six fields add up to

@@ -37,6 +37,9 @@ type Config struct {
 	CloseSession func(session string, r audio.Reason) bool
 	// Linger is how long an empty room's meeting stays live.
 	Linger time.Duration
+	// Now is the clock of everything that is stored (default time.Now). It must
+	// never run back.
+	Now    func() time.Time
 	Logger *slog.Logger
 }
 
@@ -72,12 +75,15 @@ type Registry struct {
 // NewRegistry makes a registry that knows the store's live meetings: those that
 // a server before this one left behind, all empty now.
 func NewRegistry(ctx context.Context, cfg Config) (*Registry, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	r := &Registry{cfg: cfg, rooms: map[string]*room{}, sessions: map[string]Membership{}}
 	live, err := cfg.Store.LiveMeetings(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find live meetings: %w", err)
 	}
-	now := time.Now()
+	now := cfg.Now()
 	for _, m := range live {
 		for _, p := range m.Participants {
 			if p.LeftAt != nil {
@@ -106,8 +112,8 @@ func newSessionID() string {
 func (r *Registry) Join(ctx context.Context, roomName string, p transcript.Participant) (Membership, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
-	m, created, err := r.cfg.Store.Join(ctx, roomName, p, ulid.Make().String(), now)
+	now := r.cfg.Now()
+	m, created, err := r.cfg.Store.Join(ctx, roomName, p, ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String(), now)
 	if err != nil {
 		return Membership{}, fmt.Errorf("join room %s: %w", roomName, err)
 	}
@@ -178,7 +184,7 @@ func (r *Registry) SessionClosed(ctx context.Context, id string) error {
 	if current && rm.sessions[s.Participant.ID] != id {
 		return nil
 	}
-	now := time.Now()
+	now := r.cfg.Now()
 	if current { // whatever the store says: a session that is over keeps no meeting alive
 		delete(rm.sessions, s.Participant.ID)
 		if len(rm.sessions) == 0 {
@@ -208,12 +214,12 @@ func (r *Registry) End(ctx context.Context, id string) (State, error) {
 			return r.end(ctx, rm)
 		}
 	}
-	return r.cfg.Store.EndMeeting(ctx, id, time.Now())
+	return r.cfg.Store.EndMeeting(ctx, id, r.cfg.Now())
 }
 
 // end is End for a live meeting, with r.mu held.
 func (r *Registry) end(ctx context.Context, rm *room) (State, error) {
-	st, err := r.cfg.Store.EndMeeting(ctx, rm.meeting.ID, time.Now())
+	st, err := r.cfg.Store.EndMeeting(ctx, rm.meeting.ID, r.cfg.Now())
 	if err != nil {
 		return "", fmt.Errorf("end a meeting: %w", err)
 	}
@@ -235,8 +241,8 @@ func (r *Registry) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			r.expire(ctx, now)
+		case <-tick.C:
+			r.expire(ctx, r.cfg.Now())
 		}
 	}
 }

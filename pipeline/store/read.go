@@ -155,7 +155,7 @@ func scanMeeting(rows *sql.Rows) (meeting.Meeting, error) {
 // which they started. Of their gaps it reads only how much was skipped.
 func loadTracks(ctx context.Context, tx *sql.Tx, where string, args ...any) ([]meeting.Track, error) {
 	return collect(ctx, tx, scanTrack, `
-		SELECT id, meeting, participant, state, ended_by, started_at, epoch, through, next_segment,
+		SELECT id, meeting, participant, state, ended_by, started_at, finished_at, audio_expired_at, epoch, through, next_segment,
 			received, recovered, concealed, silence, discontinuity, shed,
 			(SELECT CAST(COALESCE(SUM(ticks), 0) AS BIGINT) FROM gaps WHERE track = tracks.id AND kind = 'skipped')
 		FROM tracks `+where+` ORDER BY started_at, id`, args...)
@@ -164,11 +164,16 @@ func loadTracks(ctx context.Context, tx *sql.Tx, where string, args ...any) ([]m
 func scanTrack(rows *sql.Rows) (meeting.Track, error) {
 	var t meeting.Track
 	var started int64
+	var finished, expired sql.NullInt64
 	a := &t.Account
-	err := rows.Scan(&t.ID, &t.Meeting, &t.Participant, &t.State, &t.EndedBy, &started,
+	err := rows.Scan(&t.ID, &t.Meeting, &t.Participant, &t.State, &t.EndedBy, &started, &finished, &expired,
 		&t.Epoch, &t.Through, &t.NextSegment,
 		&a.Received, &a.Recovered, &a.Concealed, &a.Silence, &a.Discontinuity, &a.Shed, &t.Skipped)
-	t.StartedAt = fromMicro(started)
+	t.StartedAt, t.FinishedAt, t.AudioExpiredAt = fromMicro(started), fromNullMicro(finished), fromNullMicro(expired)
+	t.Audio = meeting.AudioKept
+	if t.AudioExpiredAt != nil {
+		t.Audio = meeting.AudioExpired
+	}
 	t.Coverage = meeting.NewCoverage(t.Account, t.Through, t.Skipped)
 	return t, err
 }

@@ -75,13 +75,17 @@ func openSQLite(path string) (*sql.DB, error) {
 	return db, nil
 }
 
-// prepare migrates the database and finishes what an earlier process began.
-func (s *Store) prepare(ctx context.Context) error {
+func migrator(db *sql.DB) (*goose.Provider, error) {
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, s.db, dir, goose.WithDisableGlobalRegistry(true))
+	return goose.NewProvider(goose.DialectSQLite3, db, dir, goose.WithDisableGlobalRegistry(true))
+}
+
+// prepare migrates the database and finishes what an earlier process began.
+func (s *Store) prepare(ctx context.Context) error {
+	p, err := migrator(s.db)
 	if err != nil {
 		return err
 	}
@@ -96,4 +100,25 @@ func (s *Store) prepare(ctx context.Context) error {
 		return fmt.Errorf("the database has schema %d, this version knows up to %d: use the version that wrote it, or a newer one", is, knows)
 	}
 	return s.erase(ctx)
+}
+
+// durably is update for what has to survive the loss of power, with all that was
+// written before it.
+func (s *Store) durably(ctx context.Context, what string, f func(*sql.Tx) error) (err error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer conn.Close() // gives it back
+	// With FULL a commit waits for the write-ahead log to be on disk, and what is
+	// in that before.
+	if _, err := conn.ExecContext(ctx, "PRAGMA synchronous=FULL"); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer func() {
+		if _, e := conn.ExecContext(context.WithoutCancel(ctx), "PRAGMA synchronous=NORMAL"); err == nil && e != nil {
+			err = fmt.Errorf("%s: %w", what, e)
+		}
+	}()
+	return transact(ctx, conn, what, nil, f)
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -259,6 +260,48 @@ func TestUnused(t *testing.T) {
 			t.Errorf("%s: %d bytes, want %d", tt.name, got, tt.want)
 		}
 	}
+}
+
+// Tracks that were finished before their audio had a term count from the end of
+// their meeting, or from their own where that goes on.
+func TestMigrateRetention(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "v.db")
+	db, err := openSQLite(path)
+	must(t, err)
+	m, err := migrator(db)
+	must(t, err)
+	_, err = m.UpTo(t.Context(), 1)
+	must(t, err)
+	const start = 1_000_000_000
+	_, err = db.ExecContext(t.Context(), `
+		INSERT INTO meetings (id, room, state, started_at, ended_at) VALUES ('over', 'r', 'ended', 1, 2000000000), ('on', 'r', 'live', 1, NULL);
+		INSERT INTO participants (meeting, id, name, joined_at) VALUES ('over', 'ada', '', 1), ('on', 'ada', '', 1);
+		INSERT INTO tracks (id, meeting, participant, state, started_at, received, shed) VALUES
+			('A', 'over', 'ada', 'complete', $1, 48000, 0), ('B', 'over', 'ada', 'pending', $1, 48000, 0),
+			('C', 'on', 'ada', 'incomplete', $1, 48000, 24000), ('D', 'on', 'ada', 'live', $1, 0, 0)`, start)
+	must(t, err)
+	must(t, db.Close())
+	s, _ := openIn(t, path)
+	got := map[string]int64{}
+	for _, tr := range ok[[]meeting.Track](t)(s.ExpiredTracks(t.Context(), t0, meeting.Track{}, 9)) {
+		got[tr.ID] = tr.FinishedAt.UnixMicro()
+	}
+	same(t, got, map[string]int64{"A": 2 * start, "C": start + 1_500_000})
+}
+
+func TestDurably(t *testing.T) {
+	s := openTest(t)
+	synchronous := func(row interface{ Scan(...any) error }) (v int) {
+		must(t, row.Scan(&v))
+		return v
+	}
+	const normal, full = 1, 2
+	must(t, s.durably(t.Context(), "test", func(tx *sql.Tx) error {
+		same(t, synchronous(tx.QueryRow("PRAGMA synchronous")), full)
+		return nil
+	}))
+	wantErr(t, s.durably(t.Context(), "test", func(*sql.Tx) error { return ErrNotOwner }), ErrNotOwner)
+	same(t, synchronous(s.db.QueryRow("PRAGMA synchronous")), normal)
 }
 
 func TestClosed(t *testing.T) {

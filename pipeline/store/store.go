@@ -37,7 +37,9 @@
 // SQLite runs with synchronous=NORMAL: nothing is lost when the process dies,
 // but the machine losing power may take the last transactions with it, whole
 // ones. Segments and Through go back together then, and the audio is
-// transcribed again.
+// transcribed again. CreateTrack and FinishTrack are durable when they return,
+// with all that was stored before: without its row nobody knows whose a track's
+// audio is, and when a track is finished its audio may be removed.
 package store
 
 import (
@@ -78,16 +80,21 @@ func (s *Store) Close() error { return s.db.Close() }
 // update runs f in a transaction that writes. what was tried stands in the
 // error.
 func (s *Store) update(ctx context.Context, what string, f func(*sql.Tx) error) error {
-	return s.transact(ctx, what, nil, f)
+	return transact(ctx, s.db, what, nil, f)
 }
 
 // view runs f in a transaction that reads, all of it at one point in time.
 func (s *Store) view(ctx context.Context, what string, f func(*sql.Tx) error) error {
-	return s.transact(ctx, what, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, f)
+	return transact(ctx, s.db, what, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, f)
 }
 
-func (s *Store) transact(ctx context.Context, what string, o *sql.TxOptions, f func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, o)
+// beginner is a database, or one connection to it.
+type beginner interface {
+	BeginTx(ctx context.Context, o *sql.TxOptions) (*sql.Tx, error)
+}
+
+func transact(ctx context.Context, db beginner, what string, o *sql.TxOptions, f func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

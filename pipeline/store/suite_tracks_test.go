@@ -17,7 +17,7 @@ func testCreateTrack(t *testing.T, s *Store) {
 	join(t, s, "M", ada)
 	row := meeting.Track{ID: "A", Meeting: "M", Participant: "ada", StartedAt: t0}
 	must(t, s.CreateTrack(ctx, row))
-	row.State = meeting.TrackLive
+	row.State, row.Audio = meeting.TrackLive, meeting.AudioKept
 	same(t, ok[meeting.Meeting](t)(s.Meeting(ctx, "M")).Tracks, []meeting.Track{row})
 
 	if s.CreateTrack(ctx, row) == nil {
@@ -123,13 +123,13 @@ func testZombie(t *testing.T, s *Store) {
 	wantErr(t, err, ErrNotOwner)
 	_, err = s.Resume(ctx, "A", old.Epoch)
 	wantErr(t, err, ErrNotOwner)
-	_, err = s.FinishTrack(ctx, "A", old.Epoch, meeting.TrackComplete)
+	_, err = s.FinishTrack(ctx, "A", old.Epoch, meeting.TrackComplete, t0)
 	wantErr(t, err, ErrNotOwner)
 	same(t, ok[meeting.Meeting](t)(s.Meeting(ctx, "M")), before)
 	same(t, numbers(ok[[]Numbered](t)(s.Segments(ctx, "M", 0, 10))), []int64{1})
 
 	// A finished track is nobody's.
-	ok[meeting.State](t)(s.FinishTrack(ctx, "A", now.Epoch, meeting.TrackComplete))
+	ok[meeting.State](t)(s.FinishTrack(ctx, "A", now.Epoch, meeting.TrackComplete, t0))
 	late.Epoch = now.Epoch
 	_, err = s.Commit(ctx, late)
 	wantErr(t, err, ErrNotOwner)
@@ -193,7 +193,7 @@ func testCoverage(t *testing.T, s *Store) {
 func testFinishTrack(t *testing.T, s *Store) {
 	ctx := t.Context()
 	tr := track(t, s, "A", "M", ada)
-	finish := func(st meeting.TrackState) (meeting.State, error) { return s.FinishTrack(ctx, "A", tr.Epoch, st) }
+	finish := func(st meeting.TrackState) (meeting.State, error) { return s.FinishTrack(ctx, "A", tr.Epoch, st, t0) }
 	if _, err := finish(meeting.TrackComplete); err == nil {
 		t.Error("a live track was finished")
 	}
@@ -241,7 +241,7 @@ func testCompletion(t *testing.T, s *Store) {
 				st := rapid.SampledFrom([]meeting.TrackState{meeting.TrackComplete, meeting.TrackIncomplete}).Draw(r, "state")
 				allComplete = allComplete && st == meeting.TrackComplete
 				open--
-				got := ok[meeting.State](t)(s.FinishTrack(ctx, tracks[i].ID, tracks[i].Epoch, st))
+				got := ok[meeting.State](t)(s.FinishTrack(ctx, tracks[i].ID, tracks[i].Epoch, st, t0))
 				same(t, got, settled(is, open, allComplete))
 			}
 			if op == "meeting" {
@@ -284,7 +284,7 @@ func testUnfinishedTracks(t *testing.T, s *Store) {
 		return ids
 	}
 	same(t, ids(), []string{"A", "B", "C"})
-	ok[meeting.State](t)(s.FinishTrack(ctx, "A", a.Epoch, meeting.TrackComplete))
+	ok[meeting.State](t)(s.FinishTrack(ctx, "A", a.Epoch, meeting.TrackComplete, t0))
 	same(t, ids(), []string{"B", "C"})
 	got := ok[[]meeting.Track](t)(s.UnfinishedTracks(ctx))[0]
 	same(t, got.Meeting, "M")

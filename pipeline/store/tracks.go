@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
@@ -15,7 +16,7 @@ import (
 // rest of t but StartedAt is not looked at. The meeting must be live (else
 // ErrEnded), so that one that is complete stays it.
 func (s *Store) CreateTrack(ctx context.Context, t meeting.Track) error {
-	return s.update(ctx, "create track "+t.ID, func(tx *sql.Tx) error {
+	return s.durably(ctx, "create track "+t.ID, func(tx *sql.Tx) error {
 		st, err := settle(ctx, tx, t.Meeting)
 		if err != nil {
 			return err
@@ -181,18 +182,19 @@ func advance(ctx context.Context, tx *sql.Tx, c Commit, next int64) (meetingID s
 	return meetingID, from, err
 }
 
-// FinishTrack says that nothing more will be written to the transcript of a
-// pending track: st is TrackComplete or TrackIncomplete. When the meeting has
+// FinishTrack says that at that time nothing more will be written to the
+// transcript of a pending track: st is TrackComplete or TrackIncomplete. When the meeting has
 // ended and this was its last track, the meeting is complete or incomplete from
 // then on. It returns the meeting's state. To finish a track again in the same
 // way changes nothing.
-func (s *Store) FinishTrack(ctx context.Context, trackID string, epoch int64, st meeting.TrackState) (ms meeting.State, err error) {
-	err = s.update(ctx, "finish track "+trackID, func(tx *sql.Tx) error {
+func (s *Store) FinishTrack(ctx context.Context, trackID string, epoch int64, st meeting.TrackState, at time.Time) (ms meeting.State, err error) {
+	err = s.durably(ctx, "finish track "+trackID, func(tx *sql.Tx) error {
 		if st != meeting.TrackComplete && st != meeting.TrackIncomplete {
 			return fmt.Errorf("a track does not finish as %q", st)
 		}
 		_, err := tx.ExecContext(ctx,
-			"UPDATE tracks SET state = $3 WHERE id = $1 AND epoch = $2 AND state = 'pending'", trackID, epoch, string(st))
+			"UPDATE tracks SET state = $3, finished_at = $4 WHERE id = $1 AND epoch = $2 AND state = 'pending'",
+			trackID, epoch, string(st), at.UnixMicro())
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"verbatim/media/audio"
 )
@@ -22,7 +23,7 @@ type Log struct {
 
 	// io is held while the file is used. It guards file, named, doubtful and
 	// failing, and only its holder changes size, marks, written, synced, durable,
-	// writing, removed and the chunks' written.
+	// writing, removed, version and the chunks' written.
 	io       sync.Mutex
 	file     file   // nil before setup and once closed or removed
 	named    bool   // the file's name is durable
@@ -37,6 +38,7 @@ type Log struct {
 	written uint64          // Seq of the first packet that is not in the file
 	synced  int64           // the file is durable up to here
 	durable uint64          // Seq of the first packet that may not be durable
+	version int             // counts the files that took the place of an older one
 	readers []chan struct{} // capacity 1 each: there may be more to read
 	closed  bool
 	removed bool          // changes under io as well
@@ -48,6 +50,7 @@ type Log struct {
 type content struct {
 	seq   uint64 // of the next packet, as is start
 	start int64
+	at    time.Time // the newest packet's At, and its duration
 	acct  audio.Account
 	ended bool
 	size  int64  // the file is good up to here
@@ -60,6 +63,7 @@ func (c *content) take(f *frame) {
 	whole.Samples *= int64(f.n)
 	c.acct.Add(whole)
 	c.seq, c.start = f.nextSeq(), f.nextStart()
+	c.at = f.packet(f.n - 1).At.Add(audio.Duration(f.p.Samples))
 }
 
 func (s *Store) newLog(k key, setup func(*Log) error) *Log {
@@ -155,6 +159,14 @@ func (l *Log) State() (next uint64, start int64, acct audio.Account, ended bool)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.seq, l.start, l.acct, l.ended
+}
+
+// EndsAt is the wall time at which the newest packet ends, by its At. It is the
+// zero time in an empty log.
+func (l *Log) EndsAt() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.at
 }
 
 // Durable is the Seq up to which packets survive whatever happens to the process

@@ -127,9 +127,8 @@ func (l *Log) shed() (ticks int64, first bool) {
 // first chunk is touched.
 func shedChunks(chunks []*chunk) ([]byte, audio.Account) {
 	var moved audio.Account
-	out := make([]byte, 0, chunkSize)
-	out = append(out, chunks[0].buf[:chunks[0].written]...)
-	var run frame // collects shed packets; n is 0 when there are none
+	r := runs{out: make([]byte, 0, chunkSize)}
+	r.out = append(r.out, chunks[0].buf[:chunks[0].written]...)
 	for i, c := range chunks {
 		b := c.buf
 		if i == 0 {
@@ -140,24 +139,13 @@ func shedChunks(chunks []*chunk) ([]byte, audio.Account) {
 			b = b[n:]
 			if f.p.Kind == audio.Coded {
 				moved.Add(f.p)
-				f.p.Kind, f.p.Origin, f.p.Format, f.p.Payload = audio.Shed, 0, audio.FormatNone, nil
+				f.shed()
 			}
-			if run.n > 0 && run.join(&f) {
-				continue
-			}
-			if run.n > 0 {
-				out = appendFrame(out, &run)
-			}
-			if run = f; f.p.Kind != audio.Shed {
-				out = appendFrame(out, &f)
-				run.n = 0
-			}
+			r.add(f)
 		}
 	}
-	if run.n > 0 {
-		out = appendFrame(out, &run)
-	}
-	return append(make([]byte, 0, len(out)), out...), moved
+	r.end()
+	return append(make([]byte, 0, len(r.out)), r.out...), moved
 }
 
 // rewriteEnd brings the totals of the End packet in line with the account. It

@@ -22,13 +22,16 @@ var errDone = errors.New("done")
 // Read returns the packets from the given Seq on, each once, in order and
 // without holes. At the tail it waits for more; it ends after the End packet,
 // and at once if from lies behind that. An error is the last thing it returns:
-// ctx.Err(), ErrClosed, ErrRemoved, or what is wrong with the file.
+// ctx.Err(), ErrClosed, ErrRemoved, ErrExpired, or what is wrong with the file.
 //
 // A packet may turn into a shed one of the same Seq, Start and Samples as long
 // as it was not read. Payloads are valid until the iterator moves on.
 func (l *Log) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, error] {
+	l.mu.Lock()
+	version := l.version
+	l.mu.Unlock()
 	return func(yield func(audio.Packet, error) bool) {
-		r := reader{l: l, seq: from, wake: make(chan struct{}, 1), yield: yield}
+		r := reader{l: l, seq: from, version: version, wake: make(chan struct{}, 1), yield: yield}
 		l.mu.Lock()
 		l.readers = append(l.readers, r.wake)
 		l.mu.Unlock()
@@ -104,6 +107,8 @@ type reader struct {
 	seq   uint64 // of the packet to yield next
 	wake  chan struct{}
 	yield func(audio.Packet, error) bool
+	// version is the log's when Read was called.
+	version int
 
 	c    *chunk // where seq lies in memory, at pos, unless c is gone
 	pos  int
@@ -153,6 +158,8 @@ func (r *reader) look() (place, error) {
 	switch {
 	case l.removed:
 		return place{}, ErrRemoved
+	case l.version != r.version:
+		return place{}, ErrExpired
 	case r.seq >= l.seq && l.ended:
 		return place{}, errDone
 	case r.seq >= l.seq && l.closed:
@@ -192,6 +199,9 @@ func (r *reader) fromFile(ctx context.Context, at place) error {
 			return r.explain(err)
 		}
 		r.file = f
+		if r.replaced() {
+			return ErrExpired // and this is the new file
+		}
 		r.sc = newScanner(f, at.from, at.end, readBuffer)
 	}
 	r.sc.end = at.end
@@ -209,14 +219,25 @@ func (r *reader) fromFile(ctx context.Context, at place) error {
 	}
 }
 
-// explain says why the file cannot be read: because it was removed, if it was.
+// explain says why the file cannot be read: because it was removed or replaced,
+// if it was.
 func (r *reader) explain(err error) error {
 	r.l.mu.Lock()
 	defer r.l.mu.Unlock()
-	if r.l.removed {
+	switch {
+	case r.l.removed:
 		return ErrRemoved
+	case r.l.version != r.version:
+		return ErrExpired
 	}
 	return fmt.Errorf("read track log %s: %w", r.l.path, err)
+}
+
+// replaced says that the file is not that of when Read was called.
+func (r *reader) replaced() bool {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	return r.l.version != r.version
 }
 
 // deliver yields what of f is not yet behind the reader.

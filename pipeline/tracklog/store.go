@@ -19,6 +19,7 @@ var (
 	ErrEnded    = errors.New("track log has ended")
 	ErrClosed   = errors.New("track log is closed")
 	ErrRemoved  = errors.New("track log was removed")
+	ErrExpired  = errors.New("the audio of the track log has just expired")
 	ErrCorrupt  = errors.New("track log is corrupt")
 )
 

@@ -140,12 +140,16 @@ func (f *feed) stream(ctx context.Context) error {
 	}
 	res := newResults(r, f.e, f.s.base, begun)
 
-	sctx, stop := context.WithCancelCause(ctx)
+	// What is written is of no use when nothing comes back any more; Finish has
+	// some time after that.
+	fctx, abort := context.WithCancelCause(ctx)
+	defer abort(nil)
+	sctx, stop := context.WithCancelCause(fctx)
 	defer stop(nil)
 	consumed := make(chan error, 1)
 	go func() {
-		err := res.consume(ctx, stream.Results(), stop)
-		stop(errStreamEnded) // of no effect when that was by Finish
+		err := res.consume(ctx, stream.Results(), abort)
+		stop(errStreamEnded)
 		consumed <- err
 	}()
 	err = f.begin(sctx)
@@ -158,7 +162,11 @@ func (f *feed) stream(ctx context.Context) error {
 			res.cutAt(f.pos)
 		}
 		res.finishing()
-		if err = stream.Finish(sctx); err != nil {
+		defer context.AfterFunc(sctx, func() {
+			late := time.AfterFunc(r.s.cfg.FinishTimeout, func() { abort(errStalled) })
+			context.AfterFunc(fctx, func() { late.Stop() })
+		})()
+		if err = stream.Finish(fctx); err != nil {
 			err = fmt.Errorf("finish: %w", err)
 		}
 	}

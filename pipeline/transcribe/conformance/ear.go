@@ -52,6 +52,9 @@ func (s *Said) Text() string {
 
 // Ear understands tone code. The zero value is ready.
 type Ear struct {
+	// Whole is for protocols in which the client says where an utterance ends:
+	// only Flush ends one.
+	Whole  bool
 	reader tonecode.Reader
 	pos    int64  // heard so far
 	from   int64  // what was not yet in a final
@@ -66,7 +69,9 @@ func (e *Ear) Write(pcm []int16) (finals []Said) {
 		n := min(len(pcm), tonecode.Rate/50)
 		e.add(e.reader.Write(pcm[:n]))
 		e.pos += int64(n)
-		pcm = pcm[n:]
+		if pcm = pcm[n:]; e.Whole {
+			continue
+		}
 		switch last := len(e.words) - 1; {
 		case last >= 0 && e.pos-e.words[last].End >= pause:
 			finals = append(finals, e.cut(e.pos))

@@ -20,10 +20,12 @@ import (
 // The parrot is the least engine that passes: lengths and PCM there, a line of
 // JSON per Said back. Its server greets with a status.
 func TestParrot(t *testing.T) {
+	t.Parallel()
 	Run(t, startParrot, Options{Interims: true})
 }
 
 func TestParrotInRealTime(t *testing.T) {
+	t.Parallel()
 	Run(t, startParrot, Options{RealTime: true})
 }
 

@@ -21,13 +21,17 @@ type Turn struct {
 	// reply: what is late there is the reply, and all that follow wait for it.
 	Replies bool
 
+	// Ear understands what Hear is given.
+	Ear Ear
+
 	s     *Script
 	n     int // from 1 on
 	began time.Time
-	ear   Ear
 	heard int64
-	held  *Said // a final that waits for the next one
-	queue []due
+	// held is a final that waits for the next one, since heldAt.
+	held   *Said
+	heldAt time.Time
+	queue  []due
 	// What was done already.
 	garbled bool
 	finals  int
@@ -135,10 +139,10 @@ func (t *Turn) Hear(pcm []int16) (said []Said, alive bool) {
 		}
 	case None, CatchUp, Twice, Swapped, Late, Never:
 	}
-	for _, f := range t.ear.Write(pcm) {
+	for _, f := range t.Ear.Write(pcm) {
 		said = append(said, t.final(f)...)
 	}
-	if interim, ok := t.ear.Interim(); ok {
+	if interim, ok := t.Ear.Interim(); ok {
 		said = append(said, interim)
 	}
 	return t.delay(said), true
@@ -147,7 +151,10 @@ func (t *Turn) Hear(pcm []int16) (said []Said, alive bool) {
 // Flush says what the server says when the client wants the final of what it
 // has sent so far.
 func (t *Turn) Flush() (said []Said, alive bool) {
-	for _, f := range t.ear.Flush() {
+	if t.s.fault == Silent && t.misbehaves() {
+		return nil, true
+	}
+	for _, f := range t.Ear.Flush() {
 		said = append(said, t.final(f)...)
 	}
 	return t.delay(said), true
@@ -160,16 +167,30 @@ func (t *Turn) Finish() (said []Said, alive bool) {
 		return nil, false
 	}
 	said, _ = t.Flush()
-	if t.held != nil {
-		said = append(said, *t.held)
-		t.held = nil
-	}
+	said = append(said, t.release()...)
 	for _, d := range t.queue {
 		time.Sleep(time.Until(d.at))
 		said = append(said, d.said)
 	}
 	t.queue = nil
 	return said, true
+}
+
+// Idle says what is said while nothing is heard. Servers of protocols in which
+// audio does not come all the time, or that have no Finish, call it now and then.
+func (t *Turn) Idle() (said []Said) {
+	if t.held != nil && time.Since(t.heldAt) > t.s.scaled(4*time.Second) {
+		said = t.release()
+	}
+	return t.delay(said)
+}
+
+// release is the final that waits for another.
+func (t *Turn) release() (said []Said) {
+	if t.held != nil {
+		said, t.held = []Said{*t.held}, nil
+	}
+	return said
 }
 
 // final is what is said in place of a final.
@@ -182,7 +203,7 @@ func (t *Turn) final(f Said) []Said {
 		return []Said{f, f}
 	case Swapped:
 		if t.held == nil {
-			t.held = &f
+			t.held, t.heldAt = &f, time.Now()
 			return nil
 		}
 		both := []Said{f, *t.held}

@@ -102,6 +102,7 @@ type Stream struct {
 	order   order // of the goroutine that hears
 	buf     []byte
 	written atomic.Int64 // samples
+	closing atomic.Bool  // CloseStream is sent
 }
 
 var (
@@ -127,6 +128,7 @@ func (s *Stream) Flush(ctx context.Context) error { return s.Text(ctx, []byte(fi
 
 // Finish says that no audio follows and waits for the rest of the finals.
 func (s *Stream) Finish(ctx context.Context) error {
+	s.closing.Store(true)
 	if err := s.Text(ctx, []byte(closeStream)); err != nil {
 		return err
 	}
@@ -149,8 +151,9 @@ func (s *Stream) hear(message []byte) (results []transcribe.Result, done bool, e
 	case "Results":
 		return s.order.take(m), false, s.order.err
 	case "Metadata":
-		// It is the last message, and the answer to CloseStream.
-		return nil, true, s.order.covers(s.written.Load())
+		if s.closing.Load() { // it is the last message, and the answer to that
+			return nil, true, s.order.covers(s.written.Load())
+		}
 	}
 	return nil, false, nil // SpeechStarted, UtteranceEnd, and whatever is to come
 }

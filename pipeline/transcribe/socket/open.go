@@ -47,6 +47,7 @@ func NewServer(url string, h transcribe.Host) *Server {
 // Open connects and begins to read. secret is what must not be shown of the
 // header, "" if there is none. ctx bounds the handshake.
 func (s *Server) Open(ctx context.Context, header http.Header, secret string, p Protocol) (*Stream, error) {
+	//nolint:bodyclose // Dial closes it, and hands on what it has read
 	ws, resp, err := websocket.Dial(ctx, s.URL, &websocket.DialOptions{HTTPClient: s.client, HTTPHeader: header})
 	if err != nil {
 		return nil, refusal(err, resp, secret)

@@ -27,6 +27,7 @@ const (
 
 var (
 	errClosed = errors.New("the stream is closed")
+	errGone   = errors.New("the server is not there any more")
 	// ErrEnded is for what is written after Finish.
 	ErrEnded = errors.New("the stream is finished: no audio can follow")
 )
@@ -53,6 +54,7 @@ type Stream struct {
 	results chan transcribe.Result
 	life    context.Context //nolint:containedctx // it is the connection's
 	cancel  context.CancelFunc
+	turn    chan struct{} // holds one while results are sent
 	over    chan struct{} // nothing is read any more
 	kept    chan struct{} // nothing is kept alive any more
 
@@ -69,6 +71,7 @@ func start(ws *websocket.Conn, p Protocol) *Stream {
 	s := &Stream{
 		ws: ws, p: p,
 		results: make(chan transcribe.Result, resultRoom),
+		turn:    make(chan struct{}, 1),
 		over:    make(chan struct{}),
 		kept:    make(chan struct{}),
 	}
@@ -115,6 +118,37 @@ func (s *Stream) send(ctx context.Context, kind websocket.MessageType, message [
 	}
 	s.Fail(fmt.Errorf("the connection broke: %w", err))
 	return s.Err()
+}
+
+// Deliver sends the results that due returns, which no other call does
+// meanwhile. It is for engines whose results don't all come of messages, and
+// blocks until they are taken or the stream ends.
+func (s *Stream) Deliver(due func() []transcribe.Result) {
+	select {
+	case s.turn <- struct{}{}:
+	case <-s.life.Done():
+		return
+	}
+	defer func() { <-s.turn }()
+	if s.life.Err() != nil {
+		return
+	}
+	for _, r := range due() {
+		select {
+		case s.results <- r:
+		case <-s.life.Done():
+			return
+		}
+	}
+}
+
+// Complete ends the stream because everything was said, and delivered. It is
+// for engines whose servers do not say so.
+func (s *Stream) Complete() {
+	if s.Err() == nil {
+		s.finish()
+		s.cancel()
+	}
 }
 
 // Over is closed when nothing is heard any more.
@@ -185,32 +219,26 @@ func (s *Stream) Close() error {
 // read hears the server until it has nothing to say any more.
 func (s *Stream) read() {
 	defer close(s.over)
-	defer close(s.results)
+	defer func() {
+		s.turn <- struct{}{} // for good: nobody sends any more
+		close(s.results)
+	}()
 	defer s.ws.CloseNow() //nolint:errcheck // it is of no use any more
 	defer s.cancel()
-	ctx := s.life
 	for {
-		message, err := receive(ctx, s.ws)
+		message, err := receive(s.life, s.ws)
 		if err != nil {
 			s.ended(err)
 			return
 		}
 		results, done, err := s.p.Hear(message)
-		for _, r := range results {
-			select {
-			case s.results <- r:
-			case <-s.life.Done():
-				return
-			}
-		}
+		s.Deliver(func() []transcribe.Result { return results })
 		if err != nil {
 			s.Fail(err)
 			return
 		}
 		if done && s.finish() {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(s.life, farewell)
-			defer cancel()
+			defer time.AfterFunc(farewell, s.cancel).Stop() //nolint:gocritic // once: it is new once
 		}
 	}
 }
@@ -263,17 +291,16 @@ func (s *Stream) keep() {
 			continue
 		}
 		next = every
-		if err := s.alive(); err != nil && s.life.Err() == nil {
-			s.Fail(fmt.Errorf("the server is not there any more: %w", err))
-		}
+		s.alive()
 	}
 }
 
-func (s *Stream) alive() error {
-	ctx, cancel := context.WithTimeout(s.life, pingAfter)
-	defer cancel()
+func (s *Stream) alive() {
+	defer time.AfterFunc(pingAfter, func() { s.Fail(errGone) }).Stop()
+	// Their errors are those of the connection, which its reader notices.
 	if s.p.KeepAlive == "" {
-		return s.ws.Ping(ctx)
+		_ = s.ws.Ping(s.life)
+	} else {
+		_ = s.ws.Write(s.life, websocket.MessageText, []byte(s.p.KeepAlive))
 	}
-	return s.ws.Write(ctx, websocket.MessageText, []byte(s.p.KeepAlive))
 }

@@ -66,15 +66,15 @@ func serve(ctx context.Context, t *testing.T, ws *websocket.Conn, turn *conforma
 		if kind == websocket.MessageText && !end || kind == websocket.MessageBinary && (len(message) == 0 || len(message)%2 != 0) {
 			t.Errorf("%v of %d bytes: %.40s", kind, len(message), message)
 		}
-		said, alive := turn.Finish, true
+		hear := turn.Finish
 		if !end {
-			said = func() ([]conformance.Said, bool) { return turn.Hear(conformance.PCM(message)) }
+			hear = func() ([]conformance.Said, bool) { return turn.Hear(conformance.PCM(message)) }
 		}
-		var all []conformance.Said
-		if all, alive = said(); !alive {
+		said, alive := hear()
+		if !alive {
 			return
 		}
-		for _, reply := range replies(all, end) {
+		for _, reply := range replies(said, end) {
 			if ws.Write(ctx, websocket.MessageText, reply) != nil {
 				return
 			}

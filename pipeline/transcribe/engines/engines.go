@@ -12,6 +12,7 @@ import (
 	"verbatim/pipeline/transcribe/deepgram"
 	"verbatim/pipeline/transcribe/openai"
 	"verbatim/pipeline/transcribe/pocketsphinx"
+	"verbatim/pipeline/transcribe/realtime"
 	"verbatim/pipeline/transcribe/spec"
 	"verbatim/pipeline/transcribe/vosk"
 	"verbatim/pipeline/transcribe/wyoming"
@@ -21,14 +22,15 @@ import (
 const none = "none"
 
 var schemes = map[string]func(*spec.Spec, transcribe.Host) (transcribe.Engine, error){
-	"command":      command.New,
-	"deepgram":     deepgram.New,
-	"openai+http":  openai.New,
-	"openai+https": openai.New,
-	"pocketsphinx": pocketsphinx.New,
-	"vosk+ws":      vosk.New,
-	"vosk+wss":     vosk.New,
-	"wyoming+tcp":  wyoming.New,
+	"command":         command.New,
+	"deepgram":        deepgram.New,
+	"openai+http":     openai.New,
+	"openai+https":    openai.New,
+	"openai-realtime": realtime.New,
+	"pocketsphinx":    pocketsphinx.New,
+	"vosk+ws":         vosk.New,
+	"vosk+wss":        vosk.New,
+	"wyoming+tcp":     wyoming.New,
 }
 
 // New makes the engine that a text such as openai+http://127.0.0.1:8081/v1 names,

@@ -151,10 +151,12 @@ type testEngine struct {
 	failFinish func(stream int) error
 	hang       func(stream int) bool // in Finish
 	streams    int
+	spoken     []int64 // of the streams' options
 }
 
-func (e *testEngine) Open(context.Context, Options) (Stream, error) {
+func (e *testEngine) Open(_ context.Context, o Options) (Stream, error) {
 	e.streams++
+	e.spoken = append(e.spoken, o.Spoken)
 	n := e.streams
 	if e.failOpen != nil {
 		if err := e.failOpen(n); err != nil {
@@ -319,12 +321,15 @@ func TestEveryWordOnce(t *testing.T) {
 
 func TestResumesFromTheCheckpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sink := &testSink{}
-		if err := supervise(t.Context(), &testEngine{perUtterance: 5}, &testLog{words: 50}, 20*word, sink); err != nil {
+		e, sink := &testEngine{perUtterance: 5}, &testSink{}
+		if err := supervise(t.Context(), e, &testLog{words: 50}, 20*word, sink); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(sink.words, want(20, 50)) {
 			t.Errorf("words %v, want 20 to 49", sink.words)
+		}
+		if !slices.Equal(e.spoken, []int64{preroll}) {
+			t.Errorf("streams were told that %v samples are spoken for, want the pre-roll", e.spoken)
 		}
 	})
 }

@@ -139,6 +139,10 @@ type Script struct {
 	limited int // sessions that the server ended for their age
 }
 
+// NewScript is a Script without a fault, for tests that have a server of their
+// own.
+func NewScript(t *testing.T) *Script { return newScript(t, None, false) }
+
 func newScript(t *testing.T, f Fault, realTime bool) *Script {
 	s := &Script{t: t, fault: f, realTime: realTime, began: time.Now(), done: make(chan struct{})}
 	s.net = newNetwork()

@@ -58,7 +58,8 @@ func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
 	q.Set("sample_rate", strconv.Itoa(audio.FrameRate))
 	q.Set("channels", "1")
 	q.Set("interim_results", "true")
-	q.Set("model", s.Option("model", "nova-3"))
+	model := s.Option("model", "nova-3")
+	q.Set("model", model)
 	q.Set("punctuate", strconv.FormatBool(s.Bool("punctuate", true)))
 	q.Set("endpointing", strconv.Itoa(s.Int("endpointing", 300, 10)))
 	optional(q, "language", s.Option("language", ""))
@@ -69,7 +70,7 @@ func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
 	if err := s.Err(); err != nil {
 		return transcribe.Engine{}, err
 	}
-	return transcribe.Engine{Recognizer: r, Name: "deepgram", Limits: limits}, nil
+	return transcribe.Engine{Recognizer: r, Name: "deepgram:" + model, Limits: limits}, nil
 }
 
 func optional(q url.Values, name, value string) {

@@ -24,9 +24,9 @@ const none = "none"
 var schemes = map[string]func(*spec.Spec, transcribe.Host) (transcribe.Engine, error){
 	"command":         command.New,
 	"deepgram":        deepgram.New,
-	"openai-realtime": realtime.New,
 	"openai+http":     openai.New,
 	"openai+https":    openai.New,
+	"openai-realtime": realtime.New,
 	"pocketsphinx":    pocketsphinx.New,
 	"vosk+ws":         vosk.New,
 	"vosk+wss":        vosk.New,

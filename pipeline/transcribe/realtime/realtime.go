@@ -52,7 +52,8 @@ func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
 	q := u.Query()
 	q.Set("intent", "transcription")
 	u.RawQuery = q.Encode()
-	transcription := map[string]string{"model": s.Option("model", "gpt-live-transcribe")}
+	model := s.Option("model", "gpt-live-transcribe")
+	transcription := map[string]string{"model": model}
 	for _, name := range []string{"language", "prompt"} {
 		if value := s.Option(name, ""); value != "" {
 			transcription[name] = value
@@ -72,7 +73,7 @@ func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
 	if r.update, err = update(transcription); err != nil {
 		return transcribe.Engine{}, fmt.Errorf("openai-realtime: %w", err)
 	}
-	return transcribe.Engine{Recognizer: r, Name: "openai-realtime", Limits: limits}, nil
+	return transcribe.Engine{Recognizer: r, Name: "openai-realtime:" + model, Limits: limits}, nil
 }
 
 // update is the message that configures a session.

@@ -76,7 +76,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 
 	now, release, err := startClock(ctx, db, logs, log)
-	defer func() { release() }()
+	defer release()
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,6 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	release()
-	release = func() {}
 	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, PreferRED: c.RED, Sink: s, Now: now, Logger: log}); err != nil {
 		return fmt.Errorf("%w (is another server running? --media-listen changes the port)", err)
 	}

@@ -94,8 +94,8 @@ type Engine struct {
 	mu       sync.Mutex // guards what follows
 	closed   bool
 	conns    int
-	begun    uint64 // sessions, since New
-	refused  uint64 // clients, because there were too many
+	begun    uint64              // sessions, since New
+	refused  uint64              // clients, because there were too many
 	sessions map[string]*session // by id: those that are not over
 	tokens   map[string]*session
 	wg       sync.WaitGroup // one per connection and session

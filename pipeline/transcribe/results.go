@@ -25,7 +25,7 @@ const (
 )
 
 // results takes what one stream says. Its goroutine is that of consume; the
-// other methods are called before it or after it, but for cutAt and finishing.
+// other methods are called before it or after it, but for those about its end.
 type results struct {
 	r     *run
 	e     *engine

@@ -171,7 +171,7 @@ func (s *Script) numbers() int {
 	if s.realTime {
 		return 80
 	}
-	return 240
+	return 160
 }
 
 // scaled is a time of the case: real time is short.

@@ -21,7 +21,7 @@ import (
 // JSON per Said back. Its server greets with a status.
 func TestParrot(t *testing.T) {
 	t.Parallel()
-	Run(t, startParrot, Options{Interims: true})
+	Run(t, startParrot, Options{Interims: true, Ordered: true})
 }
 
 func TestParrotInRealTime(t *testing.T) {

@@ -56,11 +56,16 @@ func (s *Script) Turn() (turn *Turn, ok bool) {
 	s.mu.Lock()
 	s.turns++
 	turn = &Turn{s: s, n: s.turns, began: time.Now()}
-	s.mu.Unlock()
+	if early := s.wait.Sub(turn.began); early > 0 {
+		s.t.Errorf("asked again %v before Retry-After", early)
+	}
+	defer s.mu.Unlock()
 	refuse := turn.n <= s.refused() || turn.n == s.refused()+2 && !s.realTime
 	switch {
 	case s.fault == Hangs && refuse:
+		s.mu.Unlock()
 		<-s.done
+		s.mu.Lock()
 		return turn, false
 	case s.fault == Busy && refuse:
 		turn.Status, turn.RetryAfter = http.StatusTooManyRequests, max(time.Second, s.scaled(3*time.Second))
@@ -72,8 +77,12 @@ func (s *Script) Turn() (turn *Turn, ok bool) {
 	return turn, true
 }
 
-// Refuse answers an HTTP request with Status.
+// Refuse answers an HTTP request with Status. Who is told when to ask again must
+// not ask before.
 func (t *Turn) Refuse(w http.ResponseWriter) {
+	t.s.mu.Lock()
+	t.s.wait = t.began.Add(t.RetryAfter)
+	t.s.mu.Unlock()
 	if t.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(t.RetryAfter/time.Second)))
 	}

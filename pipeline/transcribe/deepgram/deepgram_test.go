@@ -15,7 +15,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	conformance.Run(t, start, conformance.Options{Interims: true})
+	conformance.Run(t, start, conformance.Options{Interims: true, Ordered: true})
 }
 
 const key = "the-key"

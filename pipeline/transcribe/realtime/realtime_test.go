@@ -19,7 +19,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	conformance.Run(t, start, conformance.Options{Interims: true, NoWords: true})
+	conformance.Run(t, start, conformance.Options{Interims: true, Ordered: true, NoWords: true})
 }
 
 const key = "the-key"

@@ -63,7 +63,6 @@ func TestRetention(t *testing.T) {
 		// Another track never gets a transcript: its engine hangs.
 		hang := newGate(0)
 		other := w.server(supervisor(hang.engine()), nobody, quiet)
-		stopOther := other.background(time.Hour)
 		_, pendingID := other.speak(t, toneCode(100))
 		<-hang.reached
 
@@ -109,7 +108,6 @@ func TestRetention(t *testing.T) {
 		other.finish(t)
 		s.finish(t)
 		stop()
-		stopOther()
 	})
 }
 

@@ -46,8 +46,10 @@ type world struct {
 	db  *store.Store
 }
 
-func newWorld(t testing.TB) *world {
-	w := &world{t: t, dir: t.TempDir()}
+func newWorld(t testing.TB) *world { return newWorldIn(t, t.TempDir()) }
+
+func newWorldIn(t testing.TB, dir string) *world {
+	w := &world{t: t, dir: dir}
 	w.db = must[*store.Store](t)(store.Open(t.Context(), filepath.Join(w.dir, "verbatim.db")))
 	t.Cleanup(func() { check(t, w.db.Close()) })
 	return w

@@ -75,7 +75,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 
-	now, release, err := startClock(ctx, db, logs, log)
+	now, release, err := startClock(ctx, wallTime(), db, logs, log)
 	defer release()
 	if err != nil {
 		return err
@@ -131,9 +131,9 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 
 // startClock is the clock of everything that is stored. It has the logs of
 // unfinished tracks open until release is called.
-func startClock(ctx context.Context, db *store.Store, logs *tracklog.Store, log *slog.Logger) (now func() time.Time, release func(), err error) {
+func startClock(ctx context.Context, wall time.Time, db *store.Store, logs *tracklog.Store, log *slog.Logger) (now func() time.Time, release func(), err error) {
 	latest, release, err := pipeline.Latest(ctx, db, logs, log)
-	now, behind := clock.Start(wallTime(), latest)
+	now, behind := clock.Start(wall, latest)
 	if err == nil && behind > 0 {
 		log.Warn("the wall clock is behind what was stored: it was set back, or was wrong before; times go on from the latest that was stored",
 			"behind", behind, "latest", latest)

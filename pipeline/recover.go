@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"sync"
 	"time"
 
 	"verbatim/media/audio"
@@ -20,13 +21,13 @@ import (
 // release is called, so that Recover need not read them once more.
 func Latest(ctx context.Context, db *store.Store, logs *tracklog.Store, log *slog.Logger) (at time.Time, release func(), err error) {
 	var open []*tracklog.Log
-	release = func() {
+	release = sync.OnceFunc(func() {
 		for _, l := range open {
 			if err := l.Close(); err != nil {
 				log.Error("close a track's log", "err", err)
 			}
 		}
-	}
+	})
 	if at, err = db.Latest(ctx); err != nil {
 		return at, release, err
 	}

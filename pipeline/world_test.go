@@ -46,8 +46,10 @@ type world struct {
 	db  *store.Store
 }
 
-func newWorld(t testing.TB) *world {
-	w := &world{t: t, dir: t.TempDir()}
+func newWorld(t testing.TB) *world { return newWorldIn(t, t.TempDir()) }
+
+func newWorldIn(t testing.TB, dir string) *world {
+	w := &world{t: t, dir: dir}
 	w.db = must[*store.Store](t)(store.Open(t.Context(), filepath.Join(w.dir, "verbatim.db")))
 	t.Cleanup(func() { check(t, w.db.Close()) })
 	return w
@@ -68,7 +70,7 @@ func (w *world) server(s *transcribe.Supervisor, publish func(meeting.Event), lo
 		CloseSession: func(string, audio.Reason) bool { return true },
 	}))
 	return &server{New(Config{
-		Logs: logs, Store: w.db, Registry: registry, Publish: publish, Supervisor: s, Engine: "test", Logger: log,
+		Logs: logs, Store: w.db, Registry: registry, Publish: publish, Supervisor: s, Logger: log,
 	}), logs, registry}
 }
 

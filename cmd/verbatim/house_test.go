@@ -23,6 +23,7 @@ import (
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/store"
 	"verbatim/pipeline/tracklog"
+	"verbatim/pipeline/transcribe"
 )
 
 // The network of the house: every packet takes 10 ms each way, and one of RTP
@@ -42,7 +43,11 @@ type house struct {
 	stop   func() // drains it as serve does
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t *testing.T) *house { return newHouseIn(t, t.TempDir(), 0) }
+
+// newHouseIn is one with its data in dir, whose wall clock shows another time
+// than time.Now.
+func newHouseIn(t *testing.T, dir string, wall time.Duration) *house {
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -50,10 +55,11 @@ func newHouse(t *testing.T) *house {
 		}
 	}
 	h := &house{t: t, server: &server{log: slog.New(slog.DiscardHandler), hub: &events.Hub{}}}
-	dir := t.TempDir()
 	db, err := store.Open(t.Context(), filepath.Join(dir, "verbatim.db"))
 	must(err)
 	h.logs, err = tracklog.New(tracklog.Options{Dir: filepath.Join(dir, "tracks"), SyncEvery: -1, Logger: h.log})
+	must(err)
+	now, release, err := startClock(t.Context(), time.Now().Add(wall), db, h.logs, h.log)
 	must(err)
 	background, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	var wg sync.WaitGroup
@@ -63,20 +69,24 @@ func newHouse(t *testing.T) *house {
 		}
 	})
 	h.registry, err = meeting.NewRegistry(t.Context(), meeting.Config{
-		Store: db, Publish: h.hub.Publish, CloseSession: h.closeSession, Linger: time.Minute, Logger: h.log,
+		Store: db, Publish: h.hub.Publish, CloseSession: h.closeSession, Linger: time.Minute, Now: now, Logger: h.log,
 	})
 	must(err)
 	h.pipeline = pipeline.New(pipeline.Config{
 		Logs: h.logs, Store: db, Registry: h.registry, Publish: h.hub.Publish,
-		Supervisor: supervisor(ear{}, h.log), Engine: "ear", Logger: h.log,
+		Supervisor: transcribe.New(transcribe.Config{
+			Engines: []transcribe.Engine{{Recognizer: ear{}, Name: "ear"}}, Logger: h.log,
+		}), Now: now, Logger: h.log,
 	})
+	must(h.pipeline.Recover(t.Context()))
+	release()
 	h.router, err = vnet.NewRouter(&vnet.RouterConfig{
 		CIDR: "10.0.0.0/16", MinDelay: oneWay, LoggerFactory: logging.NewDefaultLoggerFactory(),
 	})
 	must(err)
 	at := h.network("10.0.0.1")
 	must(h.router.Start())
-	h.media, err = media.Listen(media.Config{Listen: "10.0.0.1:8080", Net: at, Sink: h, Logger: h.log})
+	h.media, err = media.Listen(media.Config{Listen: "10.0.0.1:8080", Net: at, Sink: h, Now: now, Logger: h.log})
 	must(err)
 	wg.Go(func() { h.registry.Run(background) })
 	h.stop = func() {

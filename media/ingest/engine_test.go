@@ -36,6 +36,29 @@ func TestStream(t *testing.T) {
 	})
 }
 
+// The clock of the timeline is the engine's.
+func TestClock(t *testing.T) {
+	inWorld(t, 0, func(t *testing.T, w *world) {
+		time.Sleep(time.Minute)
+		c, _ := w.hello(16000, "")
+		began := time.Now().Add(clockOff)
+		for i := range int64(10) {
+			c.audio(i*1600, (i+1)*1600)
+			time.Sleep(100 * time.Millisecond)
+		}
+		c.text(`{"type":"end"}`)
+		c.wantClose(websocket.StatusNormalClosure, complete)
+		if !w.began.Equal(began) {
+			t.Errorf("the track begins at %v, want %v", w.began, began)
+		}
+		for _, p := range w.tracks["session1"].packets {
+			if at := began.Add(audio.Duration(p.Start)); p.At.Before(at.Add(-100*time.Millisecond)) || p.At.After(at) {
+				t.Errorf("packet %d is at %v, want %v", p.Seq, p.At, at)
+			}
+		}
+	})
+}
+
 // While a client is away its stream waits for 30 s.
 func TestResume(t *testing.T) {
 	inWorld(t, 0, func(t *testing.T, w *world) {

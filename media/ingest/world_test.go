@@ -53,8 +53,9 @@ type world struct {
 	mu     sync.Mutex
 	tracks map[string]*memoryLog // by session
 	closed map[string]audio.Reason
-	broken error // of the sink
-	frozen bool  // nothing becomes durable
+	broken error     // of the sink
+	frozen bool      // nothing becomes durable
+	began  time.Time // of the track that was opened last
 }
 
 type testRoom struct {
@@ -79,9 +80,10 @@ type memoryLog struct {
 	durable uint64
 }
 
-func (w *world) OpenTrack(_ context.Context, session string, _ time.Time) (Log, error) {
+func (w *world) OpenTrack(_ context.Context, session string, at time.Time) (Log, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.began = at
 	if w.broken != nil {
 		return nil, w.broken
 	}
@@ -142,6 +144,9 @@ func (w *world) reason(session string) audio.Reason {
 	return w.closed[session]
 }
 
+// clockOff is how far the engine's clock is off time.Now.
+const clockOff = -3 * time.Hour
+
 // inWorld runs a test in a bubble; connections and goroutines that are left over
 // fail it.
 func inWorld(t *testing.T, most int, test func(t *testing.T, w *world)) {
@@ -151,7 +156,7 @@ func inWorld(t *testing.T, most int, test func(t *testing.T, w *world)) {
 			tracks: map[string]*memoryLog{}, closed: map[string]audio.Reason{},
 		}
 		w.room.w = w
-		w.engine = New(Config{Sink: w, MaxSessions: most})
+		w.engine = New(Config{Sink: w, MaxSessions: most, Now: func() time.Time { return time.Now().Round(0).Add(clockOff) }})
 		srv := &http.Server{ReadTimeout: time.Second, WriteTimeout: time.Second, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			ws, err := websocket.Accept(rw, r, &websocket.AcceptOptions{Subprotocols: []string{Protocol}})
 			if err != nil {

@@ -31,7 +31,8 @@ func (l *Log) create() error {
 	return nil
 }
 
-// load opens an existing file and cuts off what is bad.
+// load opens an existing file. It cuts off what is bad at its end, and makes shed
+// packets of what is bad before that.
 func (l *Log) load() error {
 	l.io.Lock()
 	defer l.io.Unlock()
@@ -50,13 +51,21 @@ func (l *Log) load() error {
 	if err != nil {
 		return fmt.Errorf("open track log: %w", err)
 	}
-	found, err := scan(src, info.Size())
+	found, damaged, err := scan(src, info.Size())
 	if err != nil {
 		return fmt.Errorf("open track log %s: %w", l.path, err)
 	}
 	f, err := l.store.open(l.path, os.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("open track log: %w", err)
+	}
+	if damaged {
+		l.file = f
+		if err := l.repair(src, info.Size()); err != nil {
+			l.file = nil
+			return errors.Join(err, f.Close())
+		}
+		return nil
 	}
 	if found.size < info.Size() {
 		if err := f.Truncate(found.size); err != nil {
@@ -73,30 +82,34 @@ func (l *Log) load() error {
 	return nil
 }
 
-// scan reads a whole file and returns what it holds up to the first bad frame.
-// A file that cannot be read, or that is none of ours, is an error instead, so
+// scan reads a whole file and returns what it holds up to the first bad frame,
+// and whether there are good ones behind it. A file that cannot be read, or that is none of ours, is an error instead, so
 // that it is left alone.
-func scan(src io.ReaderAt, size int64) (c content, err error) {
+func scan(src io.ReaderAt, size int64) (c content, damaged bool, err error) {
 	var head [headerLen]byte
 	n, err := src.ReadAt(head[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return c, err
+		return c, false, err
 	}
 	if n < headerLen || head == [headerLen]byte{} {
-		return c, nil // nothing was written, or nothing of it survived
+		return c, false, nil // nothing was written, or nothing of it survived
 	}
 	if head != header {
-		return c, fmt.Errorf("%w: header %q", ErrCorrupt, head)
+		return c, false, fmt.Errorf("%w: header %q", ErrCorrupt, head)
 	}
 	c.size = headerLen
 	sc := newScanner(src, mark{off: headerLen}, size, 256<<10)
 	for !c.ended {
 		f, err := sc.next()
-		if errors.Is(err, ErrCorrupt) || errors.Is(err, io.EOF) {
+		if errors.Is(err, ErrCorrupt) {
+			_, err = sc.resync(c.at)
+			damaged = err == nil
+		}
+		if damaged || errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return c, err
+			return c, false, err
 		}
 		if f.p.Kind == audio.End {
 			if info, _ := f.p.EndInfo(); info.Totals != c.acct {
@@ -108,5 +121,5 @@ func scan(src io.ReaderAt, size int64) (c content, err error) {
 		c.take(&f)
 		c.size = sc.offset()
 	}
-	return c, nil
+	return c, damaged, nil
 }

@@ -199,6 +199,9 @@ func (r *reader) fromFile(ctx context.Context, at place) error {
 			return r.explain(err)
 		}
 		r.file = f
+		if r.replaced() {
+			return ErrExpired // and this is the new file
+		}
 		r.sc = newScanner(f, at.from, at.end, readBuffer)
 	}
 	r.sc.end = at.end
@@ -228,6 +231,13 @@ func (r *reader) explain(err error) error {
 		return ErrExpired
 	}
 	return fmt.Errorf("read track log %s: %w", r.l.path, err)
+}
+
+// replaced says that the file is not that of when Read was called.
+func (r *reader) replaced() bool {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	return r.l.version != r.version
 }
 
 // deliver yields what of f is not yet behind the reader.

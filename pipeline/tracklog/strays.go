@@ -53,7 +53,7 @@ func (s *Store) Strays(meeting string, known func() ([]string, error)) ([]Stray,
 	for _, e := range entries {
 		name, tmp := strings.CutSuffix(e.Name(), tmpSuffix)
 		track, ok := strings.CutSuffix(name, ".log")
-		if !ok || s.isOpen(key{meeting, track}) {
+		if !ok || e.IsDir() || s.isOpen(key{meeting, track}) {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())

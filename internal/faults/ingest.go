@@ -84,8 +84,8 @@ func (c *ingest) connection(ctx context.Context, over <-chan struct{}) error {
 	dctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	q := url.Values{"participant": {c.id}, "name": {c.id}}
-	ws, _, err := websocket.Dial(dctx, "ws"+strings.TrimPrefix(c.base, "http")+"/v1/rooms/"+c.room+"/ingest?"+q.Encode(),
-		&websocket.DialOptions{Subprotocols: []string{"verbatim.pcm.v1"}})
+	to := "ws" + strings.TrimPrefix(c.base, "http") + "/v1/rooms/" + c.room + "/ingest?" + q.Encode()
+	ws, _, err := websocket.Dial(dctx, to, &websocket.DialOptions{Subprotocols: []string{"verbatim.pcm.v1"}}) //nolint:bodyclose // Dial does
 	if err != nil {
 		return err
 	}

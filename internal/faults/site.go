@@ -128,10 +128,7 @@ func (s *site) setClock(by time.Duration) error {
 
 func (s *site) measure() { s.peak = max(s.peak, peakMemory(s.server.PID())) }
 
-func (s *site) say(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	s.phase.Store(&text)
-}
+func (s *site) say(phase string) { s.phase.Store(&phase) }
 
 // stop ends what newSite has begun.
 func (s *site) stop() (err error) {

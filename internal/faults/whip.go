@@ -118,7 +118,7 @@ func (w *whip) keep(ctx context.Context) {
 	for ctx.Err() == nil {
 		jctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		s, err := w.client.Join(jctx, w.room, w.id, w.id, whipclient.Options{
-			Sequence: uint16(rand.Uint32()), Timestamp: rand.Uint32(), //nolint:gosec // any will do
+			Sequence: uint16(rand.Uint32()), Timestamp: rand.Uint32(),
 		})
 		cancel()
 		if err != nil {

@@ -32,10 +32,6 @@ const (
 	room  = 150              // peak of the noise, so that a VAD knows the room
 )
 
-// peaks are those of the four tones. Encoders spend least on what is highest: in
-// the first seconds of a browser's encoder there is half of it left.
-var peaks = [4]float64{1700, 1900, 2500, 4200}
-
 // Spoken reports whether number i is spoken in a signal, or lies in a pause.
 func Spoken(i int) bool { return i%cycle < talk }
 
@@ -62,7 +58,8 @@ func Signal(from, to int) []int16 {
 			if Spoken(i) && n < sound {
 				gain := min(1, float64(min(n+1, sound-n))/ramp)
 				for band, d := range digits {
-					v += gain * peaks[band] * math.Sin(2*math.Pi*frequency(band, d)*float64(n)/Rate)
+					f := frequency(band, d)
+					v += gain * peak(f) * math.Sin(2*math.Pi*f*float64(n)/Rate)
 				}
 			}
 			pcm = append(pcm, int16(math.Round(v)))
@@ -87,6 +84,10 @@ func check(i int) int { return (i*5>>3 ^ i ^ i>>6 ^ i>>9) & 7 }
 // frequency is the tone of a digit. All are multiples of what a window of the
 // Reader tells apart, 20 Hz.
 func frequency(band, digit int) float64 { return float64(320 + 660*band + 40*digit) }
+
+// peak is that of a tone. Encoders spend least on what is highest: in the first
+// seconds of a browser's encoder there is half of it left.
+func peak(frequency float64) float64 { return 1600 * (1 + frequency*frequency/(1800*1800)) }
 
 // Heard is a number that a Reader recognized.
 type Heard struct {

@@ -21,9 +21,15 @@ async function freeTCP() {
   return port;
 }
 
-async function freeUDP() {
-  const s = createSocket('udp4').bind(0);
-  await once(s, 'listening');
+// The server takes the port on every interface, of IPv6 too where there is any.
+async function freeUDP(type = 'udp6') {
+  const s = createSocket(type).bind(0);
+  try {
+    await once(s, 'listening');
+  } catch (err) {
+    if (type === 'udp4') throw err;
+    return freeUDP('udp4');
+  }
   const { port } = s.address();
   s.close();
   return port;

@@ -45,7 +45,7 @@ func newEngine(e Engine) *engine {
 // waits is called if there is none right now.
 func (e *engine) acquire(ctx context.Context, waits func()) error {
 	e.mu.Lock()
-	if e.Limits.Streams <= 0 || e.held < e.Limits.Streams && len(e.queue) == 0 {
+	if e.Streams <= 0 || e.held < e.Streams && len(e.queue) == 0 {
 		e.held++
 		e.mu.Unlock()
 		return nil

@@ -6,6 +6,7 @@ package spec
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"slices"
@@ -209,12 +210,15 @@ func (k Key) Read() (string, error) {
 		return "", fmt.Errorf("read the key: %w", err)
 	}
 	defer f.Close()
-	b := make([]byte, maxKey)
-	n, err := f.Read(b)
-	if n == 0 || n == maxKey {
-		return "", fmt.Errorf("read the key: %s holds none (%v)", k.file, err)
+	b, err := io.ReadAll(io.LimitReader(f, maxKey+1))
+	if err != nil {
+		return "", fmt.Errorf("read the key: %w", err)
 	}
-	return strings.TrimSpace(string(b[:n])), nil
+	secret := strings.TrimSpace(string(b))
+	if secret == "" || len(b) > maxKey {
+		return "", fmt.Errorf("read the key: %s does not hold one", k.file)
+	}
+	return secret, nil
 }
 
 // Require is Read for engines that take nobody without a key.

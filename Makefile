@@ -42,7 +42,7 @@ bin/verbatim-pocketsphinx:
 .PHONY: test
 test: deps-test build ## install what the tests need, then run them all
 	$(call heading,go vet)
-	@go vet -tags $(TAGS) ./...
+	@go vet -tags $(TAGS),live ./...
 	$(call heading,go mod tidy -diff)
 	@go mod tidy -diff
 	$(call heading,go test -race)
@@ -65,6 +65,10 @@ test: deps-test build ## install what the tests need, then run them all
 .PHONY: test-fast
 test-fast: ## only the Go tests that need nothing installed
 	@go test ./...
+
+.PHONY: test-live
+test-live: build ## speak to a recognizer that runs: RECOGNIZER='openai+http://127.0.0.1:8081/v1', see docs/RECOGNIZERS.md
+	@PATH="$(CURDIR)/bin:$$PATH" RECOGNIZER="$$RECOGNIZER" go test -tags live -run TestLive -count=1 -v ./pipeline/transcribe/engines
 
 .PHONY: e2e
 e2e: deps-test build ## only the tests in real browsers, and with other clients

@@ -109,7 +109,9 @@ type Engine struct {
 	ctx    context.Context // of Sink and Log calls; ends when Close gives up
 	cancel context.CancelFunc
 
-	admitted atomic.Int64 // sessions, and those that are being set up
+	admitted atomic.Int64  // sessions, and those that are being set up
+	begun    atomic.Uint64 // sessions, since the start
+	refused  atomic.Uint64 // clients, because there were too many sessions
 
 	mu       sync.Mutex // guards sessions and closed
 	sessions map[string]*Session
@@ -250,6 +252,7 @@ func (e *Engine) api(s *Session) (*webrtc.API, error) {
 func (e *Engine) Accept(ctx context.Context, o Offer, join func() (id string, err error)) (Answer, error) {
 	if n := e.admitted.Add(1); n > int64(e.cfg.MaxSessions) {
 		e.admitted.Add(-1)
+		e.refused.Add(1)
 		return Answer{}, ErrFull
 	}
 	answer, err := e.accept(ctx, o, join)
@@ -277,6 +280,7 @@ func (e *Engine) accept(ctx context.Context, o Offer, join func() (id string, er
 		return Answer{}, errors.Join(ErrClosed, s.discard())
 	}
 	e.sessions[s.id] = s
+	e.begun.Add(1)
 	e.wg.Go(func() {
 		s.run()
 		e.mu.Lock()
@@ -313,6 +317,19 @@ func (e *Engine) Sessions() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.sessions)
+}
+
+// Stats are the numbers of an Engine. All but Sessions count since Listen.
+type Stats struct {
+	Sessions int
+	Begun    uint64 // sessions
+	Refused  uint64 // clients, because there were MaxSessions
+	Dropped  uint64 // datagrams that came faster than their sessions took them
+}
+
+// Stats may be called at any time.
+func (e *Engine) Stats() Stats {
+	return Stats{Sessions: e.Sessions(), Begun: e.begun.Load(), Refused: e.refused.Load(), Dropped: e.dropped.Load()}
 }
 
 // Close ends all sessions (audio.ReasonServer), waits until each has taken in

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
@@ -19,12 +20,35 @@ const maxReason = 300
 // Commit implements transcribe.Sink.
 func (t *track) Commit(ctx context.Context, through int64, finals []transcribe.Utterance) error {
 	tick := through * audio.TicksPerSample
-	t.mu.Lock()
-	if read := t.gaps.read; through >= read/audio.TicksPerSample {
+	read, err := t.readTo(ctx, min(tick, t.Tail()))
+	if err != nil {
+		return err
+	}
+	if through >= read/audio.TicksPerSample {
 		tick = read // packets need not end with a whole sample
 	}
-	t.mu.Unlock()
 	return t.commit(ctx, tick, finals)
+}
+
+// readTo reads on to a tick that the log has, if nobody has yet: a stretch that
+// is given up may hold gaps that no recognizer came to. It returns how far the
+// track was read.
+func (t *track) readTo(ctx context.Context, tick int64) (read int64, err error) {
+	t.mu.Lock()
+	read = t.gaps.read
+	t.mu.Unlock()
+	if read >= tick {
+		return read, nil
+	}
+	for p, err := range t.Read(ctx, t.log.SeqAt(read)) {
+		if err != nil {
+			return read, err
+		}
+		if read = max(read, p.Next()); read >= tick {
+			break
+		}
+	}
+	return read, nil
 }
 
 // commit stores finals, and what is missing up to the tick `through`, and moves
@@ -42,11 +66,13 @@ func (t *track) commit(ctx context.Context, through int64, finals []transcribe.U
 	shown := t.revision > 0 && !stored // else the segment is there that takes the interim's place
 	t.revision++
 	c := t.draft(through, finals)
+	asked := time.Now()
 	last, err := t.p.cfg.Store.Commit(ctx, c)
 	if err != nil {
 		t.uncertain = !errors.Is(err, store.ErrNotOwner)
 		return owned(err)
 	}
+	t.p.counts.committed(asked, t.began, c.Segments)
 	t.stored(c)
 	if shown && len(c.Segments) == 0 {
 		// Nothing came of what was shown: take it back.
@@ -99,6 +125,7 @@ func (t *track) stored(c store.Commit) {
 			t.row.Skipped += g.Ticks
 		}
 	}
+	t.reach()
 	t.mu.Lock()
 	t.gaps.forget(c.Through)
 	t.mu.Unlock()
@@ -116,6 +143,7 @@ func (t *track) resume(ctx context.Context) (stored bool, err error) {
 	}
 	stored = row.Through > t.row.Through || row.NextSegment > t.row.NextSegment
 	t.row.Through, t.row.NextSegment, t.row.Skipped, t.uncertain = row.Through, row.NextSegment, row.Skipped, false
+	t.reach()
 	t.mu.Lock()
 	t.gaps.forget(row.Through)
 	t.mu.Unlock()

@@ -39,7 +39,6 @@ type Config struct {
 	Registry   *meeting.Registry
 	Publish    func(meeting.Event)
 	Supervisor *transcribe.Supervisor // nil: nothing is transcribed
-	Engine     string                 // the name of the recognizer, as segments show it
 	// Now is the clock of everything that is stored (default time.Now). It must
 	// never run back.
 	Now    func() time.Time
@@ -58,13 +57,22 @@ type Pipeline struct {
 	// there may be hundreds, and each has a recognizer of its own.
 	late chan struct{}
 
+	wake chan struct{} // of Run: there are stale meetings; capacity 1
+
+	// show is held while an account is read and published, so that no older one
+	// is published after it. It is taken before mu.
+	show     sync.Mutex
 	finished chan struct{} // capacity 1: a track is done
 	mending  sync.Mutex    // held by who ends a log that has no end
 
 	mu     sync.Mutex // guards what follows
 	closed bool
-	tracks map[string]*track // the running ones, by id
-	shown  map[string]meeting.Coverage
+	tracks map[string]*track                  // the running ones, by id
+	shown  map[string][]meeting.TrackProgress // what was published last, by meeting
+	stale  map[string]bool                    // meetings of which a state has changed since
+	done   Ticks                              // of the tracks that ran
+
+	counts *counts
 }
 
 // ErrClosed is returned for tracks that come after Close.
@@ -75,7 +83,11 @@ func New(cfg Config) *Pipeline {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	p := &Pipeline{cfg: cfg, finished: make(chan struct{}, 1), log: cfg.Logger, tracks: map[string]*track{}, shown: map[string]meeting.Coverage{}}
+	p := &Pipeline{
+		cfg: cfg, log: cfg.Logger, tracks: map[string]*track{}, counts: newCounts(),
+		wake: make(chan struct{}, 1), finished: make(chan struct{}, 1),
+		shown: map[string][]meeting.TrackProgress{}, stale: map[string]bool{},
+	}
 	p.late = make(chan struct{}, runtime.NumCPU())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
@@ -156,6 +168,9 @@ func (p *Pipeline) endTrack(ctx context.Context, id string, by audio.Reason, log
 func (p *Pipeline) start(row meeting.Track, room string, began time.Time, who transcript.Participant, log *tracklog.Log, late bool) error {
 	t := &track{late: late, p: p, row: row, room: room, began: began, who: who, log: log, done: make(chan struct{})}
 	t.gaps.forget(row.Through)
+	t.before.account = log.Arrived()
+	t.reach()
+	t.before.reached = *t.reached.Load()
 	t.ctx, t.cancel = context.WithCancel(p.ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -170,67 +185,11 @@ func (p *Pipeline) start(row meeting.Track, room string, began time.Time, who tr
 		t.cancel()
 		p.mu.Lock()
 		delete(p.tracks, row.ID)
+		p.done.add(t)
 		p.mu.Unlock()
 		t.tellEnd()
 	})
 	return nil
-}
-
-// Run tells those who watch how the accounts of running tracks grow, until ctx
-// ends.
-func (p *Pipeline) Run(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			p.showCoverage(ctx)
-		}
-	}
-}
-
-func (p *Pipeline) showCoverage(ctx context.Context) {
-	p.mu.Lock()
-	running := map[string]bool{}
-	for _, t := range p.tracks {
-		running[t.row.Meeting] = true
-	}
-	for id := range p.shown {
-		if !running[id] {
-			delete(p.shown, id)
-		}
-	}
-	p.mu.Unlock()
-	for id := range running {
-		p.showMeeting(ctx, id)
-	}
-}
-
-// showMeeting publishes a meeting's account if it changed since the last time.
-func (p *Pipeline) showMeeting(ctx context.Context, id string) {
-	m, err := p.Meeting(ctx, id)
-	if err != nil {
-		if ctx.Err() == nil && !errors.Is(err, store.ErrNotFound) {
-			p.log.Warn("read a meeting's coverage", "meeting", id, "err", err)
-		}
-		return
-	}
-	p.mu.Lock()
-	same := p.shown[id] == m.Coverage
-	p.shown[id] = m.Coverage
-	p.mu.Unlock()
-	if same {
-		return
-	}
-	progress := meeting.Progress{Meeting: id, Coverage: m.Coverage}
-	for _, t := range m.Tracks {
-		progress.Tracks = append(progress.Tracks, meeting.TrackProgress{
-			ID: t.ID, Participant: t.Participant, State: t.State, Coverage: t.Coverage,
-		})
-	}
-	p.cfg.Publish(meeting.Event{Room: m.Room, Meeting: id, Type: meeting.EventCoverage, Data: progress})
 }
 
 // Close waits until all tracks are transcribed to their end or ctx ends; then

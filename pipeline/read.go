@@ -51,6 +51,7 @@ func (p *Pipeline) overlay(m *meeting.Meeting) {
 		if t := p.tracks[row.ID]; t != nil {
 			_, _, row.Account, _ = t.log.State()
 			row.Coverage = meeting.NewCoverage(row.Account, row.Through, row.Skipped)
+			row.Transcription = t.status.Load()
 		}
 		m.Coverage = m.Coverage.Plus(row.Coverage)
 	}

@@ -1,12 +1,12 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"verbatim/media/audio"
@@ -29,7 +29,10 @@ type track struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	late   bool // of an earlier run of the server
+	before before
 
+	reached  atomic.Pointer[reached] // a copy from row
+	status   atomic.Pointer[meeting.Transcription]
 	revision int // of the segment that comes next
 	// uncertain is set when it is not known whether the last commit was stored.
 	uncertain bool
@@ -79,12 +82,18 @@ func (t *track) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, e
 // SeqAt implements transcribe.Log.
 func (t *track) SeqAt(tick int64) uint64 { return t.log.SeqAt(tick) }
 
+// Tail implements transcribe.Log.
+func (t *track) Tail() int64 {
+	_, tail, _, _ := t.log.State()
+	return tail
+}
+
 func (t *track) segment(u transcribe.Utterance, n int64) transcript.Segment {
 	ms := func(sample int64) int64 { return t.ms(sample * audio.TicksPerSample) }
 	s := transcript.Segment{
 		ID: fmt.Sprintf("%s.%d", t.row.ID, n), Meeting: t.row.Meeting, Track: t.row.ID,
 		Participant: t.who, StartMS: ms(u.Start), EndMS: ms(u.End), Text: u.Text,
-		Revision: t.revision, Engine: cmp.Or(u.Engine, t.p.cfg.Engine),
+		Revision: t.revision, Engine: u.Engine,
 	}
 	for _, w := range u.Words {
 		s.Words = append(s.Words, transcript.Word{
@@ -100,6 +109,14 @@ func (t *track) Interim(u transcribe.Utterance) {
 	t.caption(t.segment(u, t.row.NextSegment), 0)
 }
 
+// State implements transcribe.Sink.
+func (t *track) State(s transcribe.Status) {
+	t.status.Store(&meeting.Transcription{
+		State: string(s.State), Engine: s.Engine, Retries: s.Retries, Since: s.Since.UTC(),
+	})
+	t.p.changed(t.row.Meeting)
+}
+
 func (t *track) caption(s transcript.Segment, number int64) {
 	t.p.cfg.Publish(meeting.Event{
 		Room: t.room, Meeting: t.row.Meeting, Type: meeting.EventCaption, Number: number, Data: s,
@@ -111,10 +128,8 @@ func (t *track) caption(s transcript.Segment, number int64) {
 // taken it over, it is left alone.
 func (t *track) run() {
 	err := t.transcribe()
-	var incomplete *transcribe.Incomplete
-	if errors.As(err, &incomplete) && t.ctx.Err() == nil {
-		t.p.log.Error("a part of a track could not be transcribed", "track", t.row.ID, "err", err)
-		err = t.skip(incomplete.From, incomplete.Reason)
+	if err == nil && t.row.Through < t.Tail() {
+		err = t.commit(t.ctx, t.Tail(), nil) // a track need not end with a whole sample
 	}
 	if cerr := t.log.Close(); cerr != nil {
 		t.p.log.Error("close a track's log", "track", t.row.ID, "err", cerr)
@@ -141,25 +156,20 @@ func (t *track) transcribe() error {
 		}
 	}
 	if t.p.cfg.Supervisor == nil {
-		return t.skip(t.row.Through/audio.TicksPerSample, "no recognizer")
+		return t.skip("no recognizer")
 	}
 	return t.p.cfg.Supervisor.Run(t.ctx, t.row.ID, t, t.row.Through/audio.TicksPerSample, t)
 }
 
-// skip reads the track to its end and gives up what lies behind sample from.
-func (t *track) skip(from int64, reason string) error {
-	t.mu.Lock()
-	read := t.gaps.read
-	t.mu.Unlock()
-	end := read
-	for p, err := range t.Read(t.ctx, t.log.SeqAt(read)) {
+// skip reads the track to its end and gives up all of it.
+func (t *track) skip(reason string) error {
+	for _, err := range t.Read(t.ctx, t.log.SeqAt(t.row.Through)) {
 		if err != nil {
 			return err
 		}
-		end = p.Next()
 	}
-	rest := transcribe.Utterance{Start: from, End: end/audio.TicksPerSample + 1, Skipped: reason}
-	return t.commit(t.ctx, end, []transcribe.Utterance{rest})
+	all := transcribe.Utterance{End: t.Tail()/audio.TicksPerSample + 1, Skipped: reason}
+	return t.commit(t.ctx, t.Tail(), []transcribe.Utterance{all})
 }
 
 // finish says that nothing more comes of the track. It is incomplete if an
@@ -198,9 +208,6 @@ func (t *track) finish() error {
 func (t *track) tellEnd() {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	t.p.mu.Lock()
-	delete(t.p.shown, t.row.Meeting) // the track's state changed, whatever the numbers say
-	t.p.mu.Unlock()
 	t.p.showMeeting(ctx, t.row.Meeting)
 	if t.finished == meeting.StateComplete || t.finished == meeting.StateIncomplete {
 		t.p.cfg.Publish(meeting.Event{

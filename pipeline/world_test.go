@@ -70,7 +70,7 @@ func (w *world) server(s *transcribe.Supervisor, publish func(meeting.Event), lo
 		CloseSession: func(string, audio.Reason) bool { return true },
 	}))
 	return &server{New(Config{
-		Logs: logs, Store: w.db, Registry: registry, Publish: publish, Supervisor: s, Engine: "test", Logger: log,
+		Logs: logs, Store: w.db, Registry: registry, Publish: publish, Supervisor: s, Logger: log,
 	}), logs, registry}
 }
 

@@ -86,10 +86,10 @@ func (s *spelling) Close() error {
 }
 
 func supervisor(e spell) *transcribe.Supervisor {
-	return &transcribe.Supervisor{
-		Recognizer: e, Logger: slog.New(slog.DiscardHandler), OpenTimeout: time.Minute, FinishTimeout: time.Minute,
-		MinBackoff: time.Millisecond, MaxBackoff: time.Second, FinishAttempts: 3,
-	}
+	return transcribe.New(transcribe.Config{
+		Engines: []transcribe.Engine{{Recognizer: e, Name: "spell"}}, Logger: slog.New(slog.DiscardHandler),
+		MinBackoff: time.Millisecond, MaxBackoff: time.Second,
+	})
 }
 
 // toneCode is the numbers up to n in packets of 20 ms.
@@ -187,6 +187,9 @@ func TestZombie(t *testing.T) {
 			doc := must[transcript.Document](t)(other.Transcript(t.Context(), meetingID))
 			var got, want []string
 			for _, s := range doc.Segments {
+				if s.Engine != "spell" {
+					t.Errorf("segment %s is of engine %q", s.ID, s.Engine)
+				}
 				for _, word := range s.Words {
 					got = append(got, word.Text)
 				}

@@ -73,6 +73,7 @@ type Config struct {
 	Transcripts Transcripts
 	Events      Events
 	Web         http.Handler // the pages; nil for none
+	Metrics     http.Handler // what /metrics answers; nil for nothing
 	ICEServers  []ICEServer  // that clients are told of
 	Logger      *slog.Logger
 
@@ -106,6 +107,9 @@ func (s *Server) Routes() http.Handler {
 
 	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	r.Get("/readyz", s.handle(s.ready))
+	if s.cfg.Metrics != nil {
+		r.Method(http.MethodGet, "/metrics", s.cfg.Metrics)
+	}
 	r.Route("/v1", func(r chi.Router) {
 		r.Use(s.cors())
 		r.Route("/rooms/{room}", func(r chi.Router) {

@@ -5,6 +5,7 @@ import { CaptionsView } from './app/captions.js';
 import { $, el, setText, show } from './app/dom.js';
 import { forever, keepParticipant, roomFromAddress, roomToAddress, tab, takeParticipant, takeToken, wasIn } from './app/identity.js';
 import { Panel } from './app/panel.js';
+import { Recognizer, sentence } from './app/recognizer.js';
 import { afterWords, stateWords } from './app/words.js';
 
 const badRoom = 'A room’s name begins with a small letter or a digit; small letters, digits, “-” and “_” may follow, 64 at most.';
@@ -90,7 +91,7 @@ async function newClient(room, name, muted) {
   await keepParticipant(c.participant);
   c.room = room;
   c.name = name;
-  panel = new Panel(c.participant, download);
+  panel = new Panel(c.participant, download, async (id) => JSON.parse(await (await c.transcript('json', id)).text()));
   captions = new CaptionsView(c.captions, panel.colorOf);
   c.addEventListener('state', (e) => showState(e.detail));
   c.addEventListener('meeting', (e) => showMeeting(e.detail));
@@ -101,7 +102,7 @@ async function newClient(room, name, muted) {
   c.addEventListener('retract', (e) => captions.remove(e.detail.id));
   for (const event of ['joined', 'left', 'coverage', 'ended']) {
     c.addEventListener(event, () => {
-      panel.render(c.meeting);
+      showMeetingNow();
       if (event !== 'coverage') captions.recolor();
       showAfter();
     });
@@ -139,6 +140,10 @@ function showState(detail) {
   setText($('mute'), detail.muted ? 'Unmute' : 'Mute');
   $('mute').dataset.muted = String(detail.muted);
   tab.set('muted', String(detail.muted));
+
+  const heard = !deaf;
+  deaf = ['off', 'failed'].includes(detail.captions);
+  if (heard && deaf) showMeetingNow();
 
   if (detail.state === 'failed') fail(detail);
   else if (inside) trouble(detail);
@@ -178,9 +183,25 @@ function showMeeting(meeting) {
     captions.divide(`A new meeting began at ${at}. `, before);
   }
   shownMeeting = meeting ?? shownMeeting;
-  panel.render(client.meeting);
+  showMeetingNow();
   captions.recolor();
   showAfter();
+}
+
+// The panel, and what there is to say of the recognizer: it is looked at once
+// more after a while if that depends on how long something lasts.
+const recognizer = new Recognizer();
+let lookAgain;
+let deaf = true; // nobody tells how it is (any more)
+function showMeetingNow() {
+  clearTimeout(lookAgain);
+  const speakers = deaf ? [] : recognizer.speakers(client.meeting, Date.now());
+  if (!deaf && recognizer.undecided) lookAgain = setTimeout(showMeetingNow, 500);
+  panel.render(client.meeting, speakers);
+  const { condition, text, amount } = sentence(speakers);
+  $('recognizer').dataset.condition = condition;
+  setText($('recognizer-words'), text);
+  setText($('recognizer-amount'), amount);
 }
 
 function showAfter() {

@@ -18,7 +18,8 @@ import (
 // The files are named one by one, because a pattern would take the tests in.
 //
 //go:embed index.html style.css favicon.svg app.js
-//go:embed app/captions.js app/dom.js app/identity.js app/panel.js app/words.js
+//go:embed app/captions.js app/dom.js app/identity.js app/missing.js app/panel.js
+//go:embed app/recognizer.js app/words.js
 //go:embed client/backoff.js client/captions.js client/events.js client/ice.js client/microphone.js
 //go:embed client/problem.js client/publisher.js client/sse.js client/state.js
 //go:embed client/verbatim.js client/whip.js

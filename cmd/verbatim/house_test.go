@@ -23,6 +23,7 @@ import (
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/store"
 	"verbatim/pipeline/tracklog"
+	"verbatim/pipeline/transcribe"
 )
 
 // The network of the house: every packet takes 10 ms each way, and one of RTP
@@ -73,7 +74,9 @@ func newHouseIn(t *testing.T, dir string, wall time.Duration) *house {
 	must(err)
 	h.pipeline = pipeline.New(pipeline.Config{
 		Logs: h.logs, Store: db, Registry: h.registry, Publish: h.hub.Publish,
-		Supervisor: supervisor(ear{}, h.log), Engine: "ear", Now: now, Logger: h.log,
+		Supervisor: transcribe.New(transcribe.Config{
+			Engines: []transcribe.Engine{{Recognizer: ear{}, Name: "ear"}}, Logger: h.log,
+		}), Now: now, Logger: h.log,
 	})
 	must(h.pipeline.Recover(t.Context()))
 	release()

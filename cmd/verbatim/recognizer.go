@@ -1,43 +1,38 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"strings"
+	"net"
+	"os"
 
 	"verbatim/pipeline/transcribe"
-	"verbatim/pipeline/transcribe/command"
-	"verbatim/pipeline/transcribe/pocketsphinx"
+	"verbatim/pipeline/transcribe/engines"
 )
 
-// newRecognizer makes the recognizer that a --recognizer value names; nil for
-// none. engine is its name in segments.
-func newRecognizer(spec string, log *slog.Logger) (r transcribe.Recognizer, engine string, err error) {
-	scheme, rest, ok := strings.Cut(spec, ":")
-	if !ok {
-		return nil, "", fmt.Errorf("--recognizer %q is not SCHEME:…; there are pocketsphinx:, command:PROGRAM ARG… and none", spec)
+// newSupervisor makes what transcribes by the --recognizer values: the engine
+// and its fallback. It is nil for none:.
+func newSupervisor(texts []string, log *slog.Logger) (*transcribe.Supervisor, error) {
+	if len(texts) > 2 {
+		return nil, errors.New("--recognizer: there can be one, and a second one as its fallback")
 	}
-	switch scheme {
-	case "none":
-		return nil, "", nil
-	case "command":
-		argv, err := command.Parse(rest)
+	host := transcribe.Host{Logger: log, Dial: new(net.Dialer).DialContext, Getenv: os.Getenv}
+	var all []transcribe.Engine
+	for _, text := range texts {
+		e, err := engines.New(text, host)
 		if err != nil {
-			return nil, "", fmt.Errorf("--recognizer command: %w", err)
+			return nil, fmt.Errorf("--recognizer: %w", err)
 		}
-		rec, err := command.New(argv, command.Options{Logger: log})
-		if err != nil {
-			return nil, "", err
+		if e != nil {
+			all = append(all, *e)
 		}
-		return rec, rec.Name(), nil
-	case "pocketsphinx":
-		query, err := url.ParseQuery(strings.TrimPrefix(rest, "?"))
-		if err != nil {
-			return nil, "", fmt.Errorf("--recognizer pocketsphinx: %w", err)
-		}
-		r, err := pocketsphinx.New(query, log)
-		return r, "pocketsphinx", err
 	}
-	return nil, "", fmt.Errorf("--recognizer %s: is not known; there are pocketsphinx:, command:PROGRAM ARG… and none:", scheme)
+	switch len(all) {
+	case len(texts):
+		return transcribe.New(transcribe.Config{Engines: all, Logger: log}), nil
+	case 0:
+		return nil, nil
+	}
+	return nil, errors.New("--recognizer: none: is neither a fallback nor has one")
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"verbatim/internal/clock"
+	"verbatim/internal/metrics"
 	"verbatim/media"
 	"verbatim/media/audio"
 	"verbatim/media/ingest"
@@ -32,7 +33,7 @@ type serveCmd struct {
 	Listen      string        `help:"Address for HTTP: pages, signaling, API (${default})." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	MediaListen string        `help:"UDP address for all media. Without a host: that port on every interface (${default})." default:":8080" placeholder:"[HOST]:PORT"`
 	Data        string        `help:"Folder for everything that is kept." default:"./data" type:"path"`
-	Recognizer  string        `help:"What turns speech into text: pocketsphinx:, command:PROGRAM ARG…, or none: (${default})." default:"pocketsphinx:" placeholder:"URL"`
+	Recognizer  []string      `help:"What turns speech into text, a URL (${default}): pocketsphinx:, openai+http://HOST/v1, vosk+ws://HOST, deepgram:, openai-realtime:, wyoming+tcp://HOST, command:PROGRAM ARG…, or none:. A second one is the fallback while the first is away." default:"pocketsphinx:" sep:"none" placeholder:"URL"`
 	RED         bool          `name:"red" help:"Ask clients that can for redundant audio (RFC 2198): twice the bandwidth, and lost packets need not be sent again."`
 	Linger      time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
 	Drain       time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
@@ -50,7 +51,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer listener.Close() // the HTTP server closes it first; this is for errors on the way
-	recognizer, engine, err := newRecognizer(c.Recognizer, log)
+	transcriber, err := newSupervisor(c.Recognizer, log)
 	if err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	s.pipeline = pipeline.New(pipeline.Config{
 		Logs: logs, Store: db, Registry: s.registry, Publish: s.hub.Publish,
-		Supervisor: supervisor(recognizer, log), Engine: engine, Now: now, Logger: log,
+		Supervisor: transcriber, Now: now, Logger: log,
 	})
 	defer func() { // in case of an error on the way; serve has closed it else
 		ended, cancel := context.WithCancel(background)
@@ -121,7 +122,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 
 	s.http = signaling.New(signaling.Config{
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Events: s.hub,
-		Web: web.Handler(), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
+		Web: web.Handler(), Metrics: s.metrics(logs, transcriber), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
 		ICEServers: iceServers,
 	})
 	fmt.Printf("Verbatim is listening: http://%s/\n", listener.Addr())
@@ -186,17 +187,6 @@ func lock(dir string) (unlock func() error, err error) {
 	return f.Unlock, nil
 }
 
-func supervisor(r transcribe.Recognizer, log *slog.Logger) *transcribe.Supervisor {
-	if r == nil {
-		return nil
-	}
-	return &transcribe.Supervisor{
-		Recognizer: r, Logger: log,
-		OpenTimeout: 15 * time.Second, FinishTimeout: time.Minute,
-		MinBackoff: 100 * time.Millisecond, MaxBackoff: 30 * time.Second, FinishAttempts: 3,
-	}
-}
-
 // server is what runs; it is the media engine's Sink.
 type server struct {
 	log      *slog.Logger
@@ -206,6 +196,17 @@ type server struct {
 	media    *media.Engine
 	ingest   *ingest.Engine
 	http     *signaling.Server
+}
+
+// metrics answers scrapes with the numbers of all parts.
+func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor) http.Handler {
+	sources := metrics.Sources{
+		Pipeline: s.pipeline.Stats, Logs: logs.Stats, Media: s.media.Stats, Ingest: s.ingest.Stats, Events: s.hub.Stats,
+	}
+	if t != nil {
+		sources.Engines = t.Stats
+	}
+	return metrics.Handler(sources, s.log)
 }
 
 // OpenTrack implements media.Sink.

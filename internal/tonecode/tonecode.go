@@ -30,7 +30,7 @@ const (
 	sound = Rate * 90 / 1000 // of a symbol
 	ramp  = Rate * 10 / 1000 // at both ends of it
 	peak  = 2200             // of one of four tones
-	room  = 20               // peak of the noise, so that a VAD knows the room
+	room  = 150              // peak of the noise, so that a VAD knows the room
 )
 
 // Spoken reports whether number i is spoken in a signal, or lies in a pause.
@@ -168,8 +168,8 @@ func read(pcm []int16) (index int, ok bool) {
 	v := 0
 	for band := range 4 {
 		best, second, digit := 0.0, 0.0, 0
-		for d := range 16 {
-			switch p := power(pcm, coefficients[band][d]); {
+		for d, p := range powers(pcm, &coefficients[band]) {
+			switch {
 			case p > best:
 				best, second, digit = p, best, d
 			case p > second:
@@ -198,11 +198,22 @@ var coefficients = func() (c [4][16]float64) {
 	return c
 }()
 
-// power is Goertzel's algorithm.
-func power(pcm []int16, coefficient float64) float64 {
-	var a, b float64
-	for _, v := range pcm {
-		a, b = float64(v)+coefficient*a-b, a
+// powers is Goertzel's algorithm. Four tones at a time don't wait for each other.
+func powers(pcm []int16, coefficient *[16]float64) (p [16]float64) {
+	for d := 0; d < len(p); d += 4 {
+		c0, c1, c2, c3 := coefficient[d], coefficient[d+1], coefficient[d+2], coefficient[d+3]
+		var a0, a1, a2, a3, b0, b1, b2, b3 float64
+		for _, s := range pcm {
+			v := float64(s)
+			a0, b0 = v-b0+c0*a0, a0
+			a1, b1 = v-b1+c1*a1, a1
+			a2, b2 = v-b2+c2*a2, a2
+			a3, b3 = v-b3+c3*a3, a3
+		}
+		copy(p[d:], []float64{
+			a0*a0 + b0*b0 - c0*a0*b0, a1*a1 + b1*b1 - c1*a1*b1,
+			a2*a2 + b2*b2 - c2*a2*b2, a3*a3 + b3*b3 - c3*a3*b3,
+		})
 	}
-	return a*a + b*b - coefficient*a*b
+	return p
 }

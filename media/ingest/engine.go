@@ -94,6 +94,8 @@ type Engine struct {
 	mu       sync.Mutex // guards what follows
 	closed   bool
 	conns    int
+	begun    uint64              // sessions, since New
+	refused  uint64              // clients, because there were too many
 	sessions map[string]*session // by id: those that are not over
 	tokens   map[string]*session
 	wg       sync.WaitGroup // one per connection and session
@@ -144,6 +146,7 @@ func (e *Engine) enter() (code websocket.StatusCode, why string) {
 	case e.closed:
 		return websocket.StatusGoingAway, shuttingDown
 	case e.conns >= 2*e.cfg.MaxSessions:
+		e.refused++
 		return websocket.StatusTryAgainLater, tooMany
 	}
 	e.conns++
@@ -227,7 +230,9 @@ func (e *Engine) begin(c *conn, room Room, hz int) *session {
 	}
 	e.mu.Lock()
 	full := len(e.tokens) >= e.cfg.MaxSessions
-	if !full {
+	if full {
+		e.refused++
+	} else {
 		e.tokens[s.token] = s // nobody knows it yet; it takes its place
 	}
 	e.mu.Unlock()
@@ -264,6 +269,7 @@ func (e *Engine) start(s *session) bool {
 		return false
 	}
 	e.sessions[s.id] = s
+	e.begun++
 	e.wg.Go(func() {
 		s.run(e.ctx)
 		e.forget(s)
@@ -304,6 +310,21 @@ func (e *Engine) Sessions() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return len(e.sessions)
+}
+
+// Stats are the numbers of an Engine. The first two are of now, the others count
+// since New.
+type Stats struct {
+	Sessions, Connections int
+	Begun                 uint64 // sessions
+	Refused               uint64 // clients, because there were too many
+}
+
+// Stats may be called at any time.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return Stats{Sessions: len(e.sessions), Connections: e.conns, Begun: e.begun, Refused: e.refused}
 }
 
 // Close ends all sessions (audio.ReasonServer) and waits until each has told its

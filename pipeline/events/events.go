@@ -19,6 +19,20 @@ type Hub struct {
 	mu     sync.Mutex // guards all, and that no channel is sent to once closed
 	rooms  map[string]map[chan meeting.Event]struct{}
 	closed bool
+	stats  Stats
+}
+
+// Stats are the numbers of a Hub.
+type Stats struct {
+	Subscribers int    // now
+	CutOff      uint64 // because they were too slow, since the start
+}
+
+// Stats may be called at any time.
+func (h *Hub) Stats() Stats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stats
 }
 
 // Publish hands e to all subscribers of its room, in the order of the calls. It
@@ -33,6 +47,7 @@ func (h *Hub) Publish(e meeting.Event) {
 		case c <- e:
 		default:
 			h.drop(e.Room, c)
+			h.stats.CutOff++
 		}
 	}
 }
@@ -54,6 +69,7 @@ func (h *Hub) Subscribe(room string) (events <-chan meeting.Event, cancel func()
 		h.rooms[room] = map[chan meeting.Event]struct{}{}
 	}
 	h.rooms[room][c] = struct{}{}
+	h.stats.Subscribers++
 	return c, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -80,6 +96,7 @@ func (h *Hub) drop(room string, c chan meeting.Event) {
 	}
 	delete(h.rooms[room], c)
 	close(c)
+	h.stats.Subscribers--
 	if len(h.rooms[room]) == 0 {
 		delete(h.rooms, room)
 	}

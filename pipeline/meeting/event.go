@@ -40,6 +40,8 @@ type TrackProgress struct {
 	Participant string     `json:"participant"`
 	State       TrackState `json:"state"`
 	Coverage    Coverage   `json:"coverage"`
+	// Transcription is nil unless the track is being transcribed right now.
+	Transcription *Transcription `json:"transcription,omitempty"`
 }
 
 // Ended says that a meeting ended, or that its transcript is finished.

@@ -73,6 +73,8 @@ type Track struct {
 	// StartedAt is the wall time of the track's sample 0.
 	StartedAt time.Time `json:"started_at"`
 	Coverage  Coverage  `json:"coverage"`
+	// Transcription is nil unless the track is being transcribed right now.
+	Transcription *Transcription `json:"transcription,omitempty"`
 	// Audio says whether the track's audio can still be had; AudioExpiredAt is
 	// when it was removed, after its transcript was finished.
 	Audio          Audio      `json:"audio"`
@@ -91,6 +93,14 @@ type Track struct {
 	Epoch int64 `json:"-"`
 	// NextSegment is the number that the track's next segment gets.
 	NextSegment int64 `json:"-"`
+}
+
+// Transcription is what a recognizer makes of a track at the moment.
+type Transcription struct {
+	State   string    `json:"state"`  // a transcribe.State
+	Engine  string    `json:"engine"` // "" as long as none was chosen
+	Retries int       `json:"retries"`
+	Since   time.Time `json:"since"` // of State
 }
 
 // Audio is what became of a track's audio. It is kept until the track is

@@ -118,6 +118,14 @@ func TestDiskFullAndBack(t *testing.T) {
 	if acct.Shed == 0 || acct.Total() != tx.acct.Total() || s.Shed() != acct.Shed+acct3.Shed {
 		t.Errorf("account %+v after %+v, the store counts %d", acct, tx.acct, s.Shed())
 	}
+	arrived := tx.acct
+	arrived.Shed = acct.Shed
+	if got := l.Arrived(); got != arrived {
+		t.Errorf("what arrived is %+v, want %+v", got, arrived)
+	}
+	if st := s.Stats(); st.Shed != s.Shed() || st.Logs != 3 || st.MemoryBytes != s.memory.Load() || st.WriteFailures < 300 || st.SyncFailures != 0 {
+		t.Errorf("numbers: %+v", st)
+	}
 	if _, _, acct, _ := small.State(); acct != tx2.acct {
 		t.Errorf("the small log lost something before the large one: %+v", acct)
 	}

@@ -117,6 +117,13 @@ func (l *Log) attempt(what string, do func() error) bool {
 		return true // closed or removed meanwhile
 	}
 	err := do()
+	switch {
+	case err == nil:
+	case what == "write":
+		l.store.writeFailures.Add(1)
+	default:
+		l.store.syncFailures.Add(1)
+	}
 	log := l.store.log.With("meeting", l.key.meeting, "track", l.key.track)
 	switch {
 	case err != nil && l.failing == "":

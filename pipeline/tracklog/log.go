@@ -41,8 +41,9 @@ type Log struct {
 	version int             // counts the files that took the place of an older one
 	readers []chan struct{} // capacity 1 each: there may be more to read
 	closed  bool
-	removed bool // changes under io as well
-	warned  bool // that audio was shed, in this outage
+	removed bool          // changes under io as well
+	warned  bool          // that audio was shed, in this outage
+	moved   audio.Account // what acct had as Received and Recovered and was shed
 }
 
 // content is what is known of a log, on disk and in memory.

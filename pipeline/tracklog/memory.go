@@ -114,6 +114,7 @@ func (l *Log) shed() (ticks int64, first bool) {
 	l.acct.Received -= moved.Received
 	l.acct.Recovered -= moved.Recovered
 	l.acct.Shed += moved.Total()
+	l.moved = l.moved.Plus(moved)
 	if l.ended {
 		l.rewriteEnd()
 	}

@@ -51,6 +51,8 @@ type Store struct {
 	memory atomic.Int64                              // of the chunks of all logs
 	shed   atomic.Int64                              // ticks
 
+	writeFailures, syncFailures atomic.Uint64
+
 	dirs sync.Mutex // held while a meeting's folder is made or removed
 
 	mu   sync.Mutex

@@ -43,15 +43,28 @@ func newDTXLog(pause time.Duration, rest ...audio.Packet) *dtxLog {
 
 func (l *dtxLog) SeqAt(int64) uint64 { return 0 }
 
+func (l *dtxLog) Tail() (tick int64) {
+	for _, p := range l.packets {
+		if !l.due(p).After(time.Now()) {
+			tick = p.Next()
+		}
+	}
+	return tick
+}
+
+func (l *dtxLog) due(p audio.Packet) time.Time {
+	due := epoch.Add(time.Duration(p.Start) * time.Second / audio.TickRate)
+	if int(p.Seq) >= l.spoken {
+		due = due.Add(l.pause)
+	}
+	return due
+}
+
 func (l *dtxLog) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, error] {
 	return func(yield func(audio.Packet, error) bool) {
 		for _, p := range l.packets[from:] {
-			due := epoch.Add(time.Duration(p.Start) * time.Second / audio.TickRate)
-			if int(p.Seq) >= l.spoken {
-				due = due.Add(l.pause)
-			}
 			select {
-			case <-time.After(time.Until(due)):
+			case <-time.After(time.Until(l.due(p))):
 			case <-ctx.Done():
 				yield(audio.Packet{}, ctx.Err())
 				return
@@ -119,6 +132,8 @@ type placeSink struct {
 }
 
 func (s *placeSink) Interim(Utterance) {}
+
+func (s *placeSink) State(Status) {}
 
 func (s *placeSink) Commit(_ context.Context, through int64, finals []Utterance) error {
 	s.finals = append(s.finals, finals...)

@@ -28,6 +28,9 @@ type Limits struct {
 	// Speed is how many times faster than real time audio may be written, on
 	// average; 0: as fast as Write takes it.
 	Speed float64
+	// Answer is how long the engine may take to say anything about speech; what
+	// is less than the supervisor's own patience, such as 0, has no effect.
+	Answer time.Duration
 }
 
 // Host is what an engine gets of the process that it lives in. Every field is
@@ -52,6 +55,10 @@ type Recognizer interface {
 type Options struct {
 	// Track names the stream in logs.
 	Track string
+	// Spoken is how many samples (16 kHz) of the stream's beginning are spoken
+	// for already: they are written again for their context. An engine may leave
+	// them out of its results; what it says of them is dropped.
+	Spoken int64
 }
 
 // Stream is one recognition in progress. One goroutine writes, finishes and

@@ -2,55 +2,36 @@
 // the recognizer on the way.
 //
 // A Supervisor reads the log, decodes it, and writes the frames to a stream of
-// a Recognizer, while a second goroutine takes the results and commits finals.
-// When a stream dies it opens another and goes on from the last commit: audio
-// waits in the log meanwhile, nothing is dropped. Two goroutines per track, both
-// gone when Run returns.
+// a Recognizer (feed), while a second goroutine takes the results and commits
+// finals (results). Two goroutines per track, both gone when Run returns.
+//
+// When a stream dies another one goes on from the last commit: audio waits in
+// the log meanwhile, nothing is dropped. A stream is also finished and followed
+// by another without a failure: before the engine would end it by itself, when
+// others wait for it, when nobody speaks, when the engine does not say its last
+// word on a sentence, and when the first engine is back after the fallback. Such
+// turns are taken in pauses, where nothing is heard twice.
 package transcribe
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
 	"verbatim/media/audio"
-	"verbatim/pipeline/decode"
-	"verbatim/pipeline/vad"
 )
-
-// Lengths are in samples (16 kHz).
-const (
-	// preroll is how far before the last commit a new stream begins: engines
-	// need to hear a word's beginning to know it.
-	preroll = 300 * audio.FrameRate / 1000
-	// warmup is how far before that decoding begins, for the codec to settle.
-	warmup = 500 * audio.FrameRate / 1000
-	// After silentFor without speech the audio up to lag ago is spoken for
-	// without a final, so that a new stream need not hear it again. lag is time
-	// that engines have for a final that they were still thinking about.
-	silentFor = 15 * audio.FrameRate
-	lag       = 10 * audio.FrameRate
-	// After pause without speech, silence is lent in pieces while nothing
-	// arrives: see writer.lend. maxLent ends any engine's utterance.
-	pause     = 150 * audio.FrameRate / 1000
-	lendPiece = 100 * audio.FrameRate / 1000
-	maxLent   = 1000 * audio.FrameRate / 1000
-)
-
-// idleAfter is how long nothing arrives until silence is lent, and from piece to
-// piece: longer than packets last.
-const idleAfter = lendPiece * time.Second / audio.FrameRate
 
 // Log is where a track's audio is read from; pipeline/tracklog has one.
 type Log interface {
 	Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, error]
+	// SeqAt is the packet in which a tick (48 kHz) lies.
 	SeqAt(tick int64) uint64
+	// Tail is the tick up to which there is audio by now.
+	Tail() int64
 }
 
 // Sink takes the transcript of one track. Positions are samples (16 kHz) of the
@@ -61,6 +42,8 @@ type Sink interface {
 	// Commit keeps finals and moves the point up to which audio is spoken for.
 	// ErrNotOwner ends the transcription.
 	Commit(ctx context.Context, through int64, finals []Utterance) error
+	// State tells what the transcription is doing whenever that changes.
+	State(s Status)
 }
 
 // ErrNotOwner is returned by a Sink when another process has taken the track.
@@ -71,47 +54,108 @@ type Utterance struct {
 	Start, End int64
 	Text       string
 	Words      []Word
-	// Engine is the name of the engine that said it.
+	// Engine said it, by its Name.
 	Engine string
-	// Skipped, with an empty Text, is why the engine refused this stretch for good.
+	// Skipped says why there is no text: this stretch is given up.
 	Skipped string
 }
 
-// Supervisor transcribes tracks. It has no state of its own: one is enough for
-// all tracks.
-type Supervisor struct {
-	Recognizer Recognizer
-	Logger     *slog.Logger
-	// OpenTimeout and FinishTimeout bound the engine's answer to Open and Finish.
-	OpenTimeout, FinishTimeout time.Duration
-	// MinBackoff doubles up to MaxBackoff from failure to failure until there is
-	// progress again.
+// Config of a Supervisor. What is zero but Engines gets its default.
+type Config struct {
+	// Engines are the recognizer and, if there is a second one, its fallback.
+	Engines []Engine
+	Logger  *slog.Logger
+	// OpenTimeout bounds Open (15 s), FinishTimeout how long an engine may be
+	// silent at the end of a stream (1 min), StallTimeout how long it may be
+	// silent on speech (1 min; twice as long each time that it comes to nothing).
+	OpenTimeout, FinishTimeout, StallTimeout time.Duration
+	// MinBackoff (100 ms) doubles up to MaxBackoff (30 s) from failure to failure
+	// until there is progress again.
 	MinBackoff, MaxBackoff time.Duration
-	// FinishAttempts is how often a track that has ended is tried without any
-	// progress before the rest of it is given up.
-	FinishAttempts int
+	// After IdleAfter (1 min) of silence a stream is given back until someone
+	// speaks.
+	IdleAfter time.Duration
+	// Turn is how long a stream is kept while others wait for it (10 s): then it
+	// is given back in the next pause, and after twice as long in any case.
+	Turn time.Duration
+	// GiveUpAfter is for how long a stretch of audio is tried that the engine
+	// fails on, though it recognizes others (10 min, and giveUpTries times).
+	GiveUpAfter time.Duration
 }
 
-// Incomplete is the error of Run when a part of the track was given up, in
-// samples (16 kHz): everything from From to the end.
-type Incomplete struct {
-	From   int64
-	Reason string
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&c.OpenTimeout, 15 * time.Second},
+		{&c.FinishTimeout, time.Minute},
+		{&c.StallTimeout, time.Minute},
+		{&c.MinBackoff, 100 * time.Millisecond},
+		{&c.MaxBackoff, 30 * time.Second},
+		{&c.IdleAfter, time.Minute},
+		{&c.Turn, 10 * time.Second},
+		{&c.GiveUpAfter, 10 * time.Minute},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
 }
 
-func (e *Incomplete) Error() string {
-	return fmt.Sprintf("given up from sample %d: %s", e.From, e.Reason)
+// Supervisor transcribes tracks. New makes it; it needs no closing. What its
+// tracks share are the turns at an engine's streams and its circuit.
+type Supervisor struct {
+	cfg     Config
+	engines []*engine
 }
+
+// New makes a supervisor of at least one engine; it starts nothing.
+func New(cfg Config) *Supervisor {
+	s := &Supervisor{cfg: cfg.withDefaults()}
+	for _, e := range cfg.Engines {
+		s.engines = append(s.engines, newEngine(e))
+	}
+	return s
+}
+
+// Stats are the numbers of the engines, in the order of Config.Engines.
+func (s *Supervisor) Stats() []EngineStats {
+	out := make([]EngineStats, len(s.engines))
+	for i, e := range s.engines {
+		out[i] = e.numbers()
+	}
+	return out
+}
+
+const (
+	// A stretch that is given up is firstGiveUp long (samples, 16 kHz), and the
+	// next one twice as long if that did not help.
+	firstGiveUp = 30 * audio.FrameRate
+	giveUpTries = 5
+	// lastDeadline is how long a track that is over waits for an engine that takes
+	// its audio and says nothing.
+	lastDeadline = 24 * time.Hour
+	// After stuckTries failures in a row a track tries the fallback, though the
+	// engine works for others.
+	stuckTries = 3
+	maxStalls  = 4 // doublings of StallTimeout
+)
 
 // Run transcribes a track from sample `through` on, until everything up to its
 // End is committed. It goes on for as long as that takes, so that an error is
-// that of ctx, ErrNotOwner, the log's, or an *Incomplete.
+// that of ctx, ErrNotOwner, or the log's.
 func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int64, sink Sink) error {
-	r := &run{s: s, track: track, log: log, sink: sink, through: through}
-	backoff, stuck := s.MinBackoff, 0
+	r := &run{s: s, track: track, log: log, sink: sink, through: through, giveUp: firstGiveUp}
+	backoff, since := s.cfg.MinBackoff, time.Now()
 	for {
 		before := r.position()
-		ended, err := r.attempt(ctx)
+		f := newFeed(r)
+		err := f.run(ctx)
 		switch {
 		case err == nil:
 			return nil
@@ -119,103 +163,182 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 			return ctx.Err()
 		case errors.Is(err, ErrNotOwner), errors.As(err, new(*logError)):
 			return err
+		case errors.Is(err, errCut):
+			backoff, since, r.retries, r.stalls = s.cfg.MinBackoff, time.Now(), 0, 0
+			continue
+		}
+		if f.ended && r.position() >= f.pos && !errors.As(err, new(*sinkError)) {
+			return nil // it failed when there was nothing left to say
 		}
 		if r.position() > before {
-			backoff, stuck = s.MinBackoff, 0
+			backoff, since, r.retries, r.stalls, r.giveUp = s.cfg.MinBackoff, time.Now(), 0, 0, firstGiveUp
 		}
-		if ended && !errors.As(err, new(*sinkError)) {
-			if stuck++; stuck >= s.FinishAttempts {
-				return &Incomplete{From: r.position(), Reason: err.Error()}
+		r.failed()
+		if errors.Is(err, errStalled) {
+			r.stalls = min(r.stalls+1, maxStalls)
+		}
+		if f.hopeless(since, err) {
+			if r.giveUpSome(ctx, err) == nil {
+				since, r.retries = time.Now(), 0
 			}
 		}
-		wait := backoff/2 + rand.N(backoff/2+1)
-		s.Logger.Warn("recognizer failed; the audio waits in the log",
-			"track", track, "at_ms", r.position()/(audio.FrameRate/1000), "retry_in", wait, "err", err)
+		wait := time.Duration(0) // an engine that is away says itself when to try it
+		if closed, _, _ := f.e.ready(time.Now()); closed {
+			wait = backoff/2 + rand.N(backoff/2+1)
+			backoff = min(2*backoff, s.cfg.MaxBackoff)
+		}
+		s.cfg.Logger.Warn("recognizer failed; the audio waits in the log", "track", track,
+			"engine", r.status.Engine, "at_ms", r.position()/(audio.FrameRate/1000), "retry_in", wait, "err", err)
+		r.state(StateRetrying, nil)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		backoff = min(2*backoff, s.MaxBackoff)
+	}
+}
+
+// hopeless reports whether a stretch of the track is what the engine fails on.
+// One that fails on everything is away, which says nothing about the track; only
+// a track that is over does not wait for it for more than a day.
+func (f *feed) hopeless(since time.Time, err error) bool {
+	r := f.r
+	if errors.As(err, new(*sinkError)) || !f.opened || r.retries < giveUpTries || time.Since(since) < r.s.cfg.GiveUpAfter {
+		return false
+	}
+	return f.e.heardSince(since) || f.ended && time.Since(since) >= lastDeadline
+}
+
+// giveUpSome accounts for what comes next in the track as not transcribed.
+func (r *run) giveUpSome(ctx context.Context, cause error) error {
+	from := r.position()
+	to := min(from+r.giveUp, r.log.Tail()/audio.TicksPerSample)
+	r.giveUp *= 2
+	r.wrote(to, 0)
+	r.s.cfg.Logger.Error("a part of a track is given up: the recognizer fails on it", "track", r.track,
+		"from_ms", from/(audio.FrameRate/1000), "to_ms", to/(audio.FrameRate/1000), "err", cause)
+	return r.commit(ctx, to, []Utterance{{Start: from, End: to, Engine: r.status.Engine, Skipped: "the recognizer failed on it"}})
+}
+
+// choose waits for an engine that may be tried, and takes one of its streams.
+func (r *run) choose(ctx context.Context) (*engine, error) {
+	order := r.s.engines
+	if n := r.stuck(); len(order) > 1 && n >= stuckTries && n%2 == 1 {
+		order = []*engine{order[1], order[0]}
+	}
+	for {
+		now := time.Now()
+		soonest := now.Add(maxCool)
+		var changed [2]<-chan struct{}
+		for i, e := range order {
+			ok, at, c := e.ready(now)
+			if !ok {
+				if changed[min(i, 1)] = c; at.Before(soonest) {
+					soonest = at
+				}
+				continue
+			}
+			if err := e.acquire(ctx, func() { r.state(StateWaiting, e) }); err != nil {
+				return nil, err
+			}
+			if e.enter(time.Now()) {
+				return e, nil
+			}
+			e.release()
+			soonest = now
+		}
+		if soonest.Equal(now) {
+			continue // the circuit changed while we waited for a stream
+		}
+		r.state(StateCircuitOpen, order[0])
+		timer := time.NewTimer(time.Until(soonest))
+		select {
+		case <-timer.C:
+		case <-changed[0]:
+		case <-changed[1]:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 	}
 }
 
 // run is the transcription of one track.
 type run struct {
-	s     *Supervisor
-	track string
-	log   Log
-	sink  Sink
+	s       *Supervisor
+	track   string
+	log     Log
+	sink    Sink
+	retries int   // failures since failedAt was committed
+	stalls  int   // those of them in which the engine went silent
+	giveUp  int64 // samples
+	// vanished is where an interim came to nothing, and was heard again.
+	vanished int64
+	// ended is where the last word ends; only the results of one stream at a time
+	// use it.
+	ended int64
 
 	mu      sync.Mutex // guards what follows and the calls of sink
+	status  Status
 	through int64
-	pending bool  // an interim is shown of which nothing has come yet
-	fatal   error // of the sink
-	written int64 // sample of the track up to which the stream has got it
+	// failedAt is what through was at the last failure.
+	failedAt int64
+	pending  bool  // an interim is shown of which nothing has come yet
+	fatal    error // of the sink
+	written  int64 // sample of the track up to which the stream has got it
+	// lastSpeech is the sample up to which someone spoke.
+	lastSpeech int64
+	// awaited is since when the engine owes an answer to speech; zero: it does
+	// not. answered is what it had got when it said something last.
+	awaited  time.Time
+	writing  time.Time // since when a Write is under way; zero: none is
+	answered int64
 	// inserts are what the stream got that is not of the track.
 	inserts []insert
 }
 
-// insert is silence at a place of the track (relative to the stream's base).
-type insert struct{ at, n int64 }
-
-// insert notes silence that the stream got and the track does not have.
-func (r *run) insert(at, n int64) {
+// state tells the sink what is going on, if that is news. e is the engine that
+// it is about; nil: the same as before.
+func (r *run) state(st State, e *engine) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.inserts = append(r.inserts, insert{at, n})
-}
-
-// onTrack takes a result's positions from the stream to the track, both
-// relative to the stream's base.
-func (r *run) onTrack(res Result) Result {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.inserts) == 0 {
-		return res
+	now := Status{State: st, Engine: r.status.Engine, Retries: r.stuckLocked(), Since: r.status.Since}
+	if e != nil {
+		now.Engine = e.Name
 	}
-	place := func(pos int64) int64 {
-		for _, i := range r.inserts {
-			if pos > i.at {
-				pos = max(i.at, pos-i.n)
-			}
-		}
-		return pos
+	if now == r.status {
+		return
 	}
-	res.Start, res.End = place(res.Start), place(res.End)
-	res.Words = slices.Clone(res.Words)
-	for i := range res.Words {
-		res.Words[i].Start, res.Words[i].End = place(res.Words[i].Start), place(res.Words[i].End)
+	if st != r.status.State {
+		now.Since = time.Now()
 	}
-	return res
+	r.status = now
+	r.sink.State(now)
 }
 
-// wrote notes how much of the track the stream gets with the next write.
-func (r *run) wrote(end int64) {
+// stuck is the number of failures in a row without progress in between.
+func (r *run) stuck() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.written = end
+	return r.stuckLocked()
 }
 
-func (r *run) isPending() bool {
+func (r *run) stuckLocked() int {
+	if r.through > r.failedAt {
+		return 0
+	}
+	return r.retries
+}
+
+// failed counts a failure.
+func (r *run) failed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.pending
+	r.retries++
+	r.failedAt = r.through
 }
-
-// logError is an error of the log: trying again with another stream is no help.
-type logError struct{ err error }
-
-func (e *logError) Error() string { return "read the track's log: " + e.err.Error() }
-func (e *logError) Unwrap() error { return e.err }
-
-// sinkError is an error of the sink: no fault of the recognizer.
-type sinkError struct{ err error }
-
-func (e *sinkError) Error() string { return "commit: " + e.err.Error() }
-func (e *sinkError) Unwrap() error { return e.err }
-
-var errStreamEnded = errors.New("the recognizer ended before the audio did")
 
 func (r *run) position() int64 {
 	r.mu.Lock()
@@ -223,250 +346,7 @@ func (r *run) position() int64 {
 	return r.through
 }
 
-// attempt is one stream of the recognizer. ended says that all of the track's
-// audio was written to it.
-func (r *run) attempt(ctx context.Context) (ended bool, err error) {
-	octx, cancel := context.WithTimeout(ctx, r.s.OpenTimeout)
-	stream, err := r.s.Recognizer.Open(octx, Options{Track: r.track})
-	cancel()
-	if err != nil {
-		return false, fmt.Errorf("open: %w", err)
-	}
-	begun := r.position() // what lies before it was committed by another stream
-	base := max(0, begun-preroll)
-	r.settled() // what another stream was about to say is heard again
-
-	actx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	consumed := make(chan error, 1)
-	go func() {
-		err := r.consume(ctx, stream.Results(), base, begun, stop)
-		stop(errStreamEnded) // of no effect when that was by Finish
-		consumed <- err
-	}()
-
-	total, err := r.write(actx, stream, base)
-	if err == nil {
-		ended = true
-		fctx, cancel := context.WithTimeout(ctx, r.s.FinishTimeout)
-		if err = stream.Finish(fctx); err != nil {
-			err = fmt.Errorf("finish: %w", err)
-		}
-		cancel()
-	}
-	cerr := stream.Close()
-	if err := <-consumed; err != nil {
-		return ended, err
-	}
-	if err != nil {
-		if errors.Is(context.Cause(actx), errStreamEnded) && cerr != nil {
-			return ended, fmt.Errorf("%w: %w", errStreamEnded, cerr)
-		}
-		return ended, err
-	}
-	return ended, r.commit(ctx, total, nil)
-}
-
-// write decodes the track from base on and writes it to the stream, up to the
-// track's End, whose position it returns.
-func (r *run) write(ctx context.Context, stream Stream, base int64) (total int64, err error) {
-	w := &writer{r: r, stream: stream, base: base, decode: decode.New()}
-	next := r.log.SeqAt(max(0, base-warmup) * audio.TicksPerSample)
-	for {
-		total, done, err := w.read(ctx, &next)
-		if cause := context.Cause(ctx); err != nil && cause != nil {
-			return 0, cause
-		}
-		if done || err != nil {
-			return total, err
-		}
-	}
-}
-
-// writer hands a track's audio to one stream.
-type writer struct {
-	r        *run
-	stream   Stream
-	base     int64
-	decode   *decode.Decoder
-	detector vad.Detector
-	lent     int64 // samples of silence that the stream got ahead of the track
-}
-
-// read writes packets from next on. It returns without being done when it has
-// to wait for the next one differently from then on.
-func (w *writer) read(ctx context.Context, next *uint64) (total int64, done bool, err error) {
-	rctx, waiting := ctx, w.ending()
-	if waiting {
-		var cancel context.CancelFunc
-		rctx, cancel = context.WithTimeout(ctx, idleAfter)
-		defer cancel()
-	}
-	for p, err := range w.r.log.Read(rctx, *next) {
-		switch {
-		case err != nil && rctx.Err() != nil && ctx.Err() == nil:
-			return 0, false, w.lend(ctx)
-		case err != nil:
-			return 0, false, &logError{err}
-		}
-		var werr error
-		w.decode.Packet(p, func(f audio.Frame) bool {
-			werr = w.frame(ctx, f)
-			return werr == nil
-		})
-		if werr != nil {
-			return 0, false, werr
-		}
-		if p.Kind == audio.End {
-			return p.Start / audio.TicksPerSample, true, nil
-		}
-		if *next = p.Seq + 1; waiting || w.ending() {
-			return 0, false, nil
-		}
-	}
-	return 0, false, &logError{errors.New("it stopped before its end")}
-}
-
-// frame writes one frame, leaving out what lies before base, and silence that
-// the stream has got already.
-func (w *writer) frame(ctx context.Context, f audio.Frame) error {
-	if skip := w.base - f.Start; skip >= int64(len(f.PCM)) {
-		return nil
-	} else if skip > 0 {
-		f.PCM, f.Start = f.PCM[skip:], w.base
-	}
-	w.detector.Write(f.PCM)
-	end := f.Start + int64(len(f.PCM))
-	w.r.wrote(end)
-	if w.lent > 0 {
-		if f.Kind == audio.Silence {
-			n := min(w.lent, int64(len(f.PCM)))
-			w.lent -= n
-			f.PCM, f.Start = f.PCM[n:], f.Start+n
-		} else {
-			// Not silence but a stall of the network: what was lent stays in the
-			// stream and not in the track.
-			w.r.insert(f.Start-w.base, w.lent)
-			w.lent = 0
-		}
-	}
-	if len(f.PCM) > 0 {
-		if err := w.stream.Write(ctx, f); err != nil {
-			return fmt.Errorf("write: %w", err)
-		}
-	}
-	return w.r.silence(ctx, end, w.base+w.detector.LastSpeech())
-}
-
-// ending reports whether someone has just stopped speaking and the engine has
-// not said its last word on it.
-func (w *writer) ending() bool {
-	return w.lent < maxLent && w.detector.Silence() >= pause && w.detector.LastSpeech() > 0 && w.r.isPending()
-}
-
-// lend writes some silence ahead of the track. A sender that falls silent stops
-// sending (DTX) and tells of the silence only with its next packet, 400 ms
-// later; without it the engine would learn of the end of a sentence too late. It
-// is lent in pauses only, where it does no harm should it not come true.
-func (w *writer) lend(ctx context.Context) error {
-	var zeros [lendPiece]int16
-	w.lent += lendPiece
-	err := w.stream.Write(ctx, audio.Frame{Start: w.base + w.detector.Position() + w.lent - lendPiece, PCM: zeros[:], Kind: audio.Silence})
-	if err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
-	return nil
-}
-
-// silence moves the checkpoint through a long silence.
-func (r *run) silence(ctx context.Context, written, lastSpeech int64) error {
-	r.mu.Lock()
-	through := written - lag
-	due := !r.pending && written-lastSpeech >= silentFor && through-r.through >= silentFor
-	r.mu.Unlock()
-	if !due {
-		return nil
-	}
-	return r.commit(ctx, through, nil)
-}
-
-// consume takes the results of a stream that began at base, leaving out what lies
-// before begun. When one cannot be committed it stops the attempt: what follows
-// would be of no use.
-func (r *run) consume(ctx context.Context, results <-chan Result, base, begun int64, stop context.CancelCauseFunc) error {
-	var failed error
-	for res := range results {
-		if failed != nil {
-			continue // the stream is about to be closed; let it finish
-		}
-		u, ok := clip(r.onTrack(res), base, begun)
-		switch {
-		case res.Final && ok:
-			failed = r.commit(ctx, u.End, []Utterance{u})
-		case res.Final:
-			failed = r.commit(ctx, u.End, nil)
-		case ok:
-			r.interim(u)
-		}
-		if failed != nil {
-			stop(failed)
-		}
-	}
-	return failed
-}
-
-// clip places a result on the track and takes away what lies before begun, by
-// position and never by text. ok is false when nothing is left.
-func clip(res Result, base, begun int64) (u Utterance, ok bool) {
-	u = Utterance{Start: base + res.Start, End: base + res.End, Text: res.Text}
-	for _, w := range res.Words {
-		w.Start, w.End = base+w.Start, base+w.End
-		u.Words = append(u.Words, w)
-	}
-	if u.Start < begun {
-		if len(u.Words) == 0 {
-			// A stream begins a pre-roll early: what ends within it is the tail
-			// of what was committed.
-			return u, u.End > begun && u.Text != ""
-		}
-		kept := u.Words[:0]
-		for _, w := range u.Words {
-			if (w.Start+w.End)/2 >= begun {
-				kept = append(kept, w)
-			}
-		}
-		if dropped := len(u.Words) - len(kept); dropped > 0 {
-			u.Words = kept
-			u.Text = ""
-			for i, w := range kept {
-				if i > 0 {
-					u.Text += " "
-				}
-				u.Text += w.Text
-			}
-		}
-		if len(kept) > 0 {
-			u.Start = kept[0].Start
-		}
-	}
-	return u, u.Text != ""
-}
-
-// settled says that what the last interim showed is decided: nothing, maybe.
-func (r *run) settled() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.pending = false
-	r.inserts = nil
-}
-
-func (r *run) interim(u Utterance) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.pending = true
-	r.sink.Interim(u)
-}
-
+// commit stores finals and moves the checkpoint.
 func (r *run) commit(ctx context.Context, through int64, finals []Utterance) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -486,3 +366,23 @@ func (r *run) commit(ctx context.Context, through int64, finals []Utterance) err
 	r.pending = false
 	return nil
 }
+
+// logError is an error of the log: trying again with another stream is no help.
+type logError struct{ err error }
+
+func (e *logError) Error() string { return "read the track's log: " + e.err.Error() }
+func (e *logError) Unwrap() error { return e.err }
+
+// sinkError is an error of the sink: no fault of the recognizer.
+type sinkError struct{ err error }
+
+func (e *sinkError) Error() string { return "commit: " + e.err.Error() }
+func (e *sinkError) Unwrap() error { return e.err }
+
+var (
+	errStreamEnded = errors.New("the recognizer ended before the audio did")
+	errStalled     = errors.New("the recognizer says nothing any more")
+	errVanished    = errors.New("the recognizer showed words and never said what became of them")
+	// errCut ends a feed whose stream had to be finished in the middle of a word.
+	errCut = errors.New("begin again at the last word")
+)

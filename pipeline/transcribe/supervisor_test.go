@@ -2,12 +2,15 @@ package transcribe
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,9 +28,23 @@ const word = audio.FrameRate / 2
 type testLog struct {
 	words int
 	live  bool
+	began time.Time // of a live one; set by the first Read
 }
 
 const packetTicks = 960
+
+// wordPCM is a word: 400 ms of a tone, and a pause in which one hears the room.
+var wordPCM = func() (b []byte) {
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range word {
+		v := 400*r.Float64() - 200
+		if i < word*4/5 {
+			v += 5000 * math.Sin(float64(i)/2)
+		}
+		b = binary.LittleEndian.AppendUint16(b, uint16(int16(v)))
+	}
+	return b
+}()
 
 func (l *testLog) packets() uint64 {
 	return uint64(l.words * word * audio.TicksPerSample / packetTicks)
@@ -36,12 +53,14 @@ func (l *testLog) packets() uint64 {
 func (l *testLog) SeqAt(tick int64) uint64 { return min(uint64(tick/packetTicks), l.packets()) }
 
 func (l *testLog) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, error] {
-	start := time.Now()
+	if l.began.IsZero() {
+		l.began = time.Now()
+	}
 	return func(yield func(audio.Packet, error) bool) {
 		for seq := from; ; seq++ {
 			if l.live {
 				select {
-				case <-time.After(time.Until(start.Add(time.Duration(seq-from) * 20 * time.Millisecond))):
+				case <-time.After(time.Until(l.began.Add(time.Duration(seq) * 20 * time.Millisecond))):
 				case <-ctx.Done():
 				}
 			}
@@ -54,11 +73,20 @@ func (l *testLog) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet,
 				yield(audio.NewEnd(seq, at, time.Now(), audio.EndInfo{}), nil)
 				return
 			}
-			if !yield(audio.Packet{Seq: seq, Start: at, Samples: packetTicks, Kind: audio.Silence}, nil) {
+			const size = 2 * packetTicks / audio.TicksPerSample
+			pcm := wordPCM[int(seq)*size%len(wordPCM):][:size]
+			if !yield(audio.Packet{Seq: seq, Start: at, Samples: packetTicks, Kind: audio.Coded, Format: audio.FormatPCM, Payload: pcm}, nil) {
 				return
 			}
 		}
 	}
+}
+
+func (l *testLog) Tail() int64 {
+	if l.live {
+		return int64(min(time.Since(l.began)/(20*time.Millisecond)+1, time.Duration(l.packets()))) * packetTicks
+	}
+	return int64(l.packets()) * packetTicks
 }
 
 // testSink keeps what was committed.
@@ -66,10 +94,28 @@ type testSink struct {
 	words    []string
 	through  int64
 	interims int
+	skipped  []Utterance
+	states   []Status
+	mu       sync.Mutex // guards what is read while it runs
+	starts   []int64    // of the words
+	engines  []string   // of the finals
 	commit   func() error
 }
 
 func (s *testSink) Interim(Utterance) { s.interims++ }
+
+func (s *testSink) State(st Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.states = append(s.states, st)
+}
+
+// look reads what there is by now.
+func (s *testSink) look() (words int, through int64, st Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.words), s.through, s.states[len(s.states)-1]
+}
 
 func (s *testSink) Commit(_ context.Context, through int64, finals []Utterance) error {
 	if s.commit != nil {
@@ -77,13 +123,20 @@ func (s *testSink) Commit(_ context.Context, through int64, finals []Utterance) 
 			return err
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if through < s.through {
 		return fmt.Errorf("through goes back from %d to %d", s.through, through)
 	}
 	s.through = through
 	for _, u := range finals {
+		s.engines = append(s.engines, u.Engine)
+		if u.Skipped != "" {
+			s.skipped = append(s.skipped, u)
+		}
 		for _, w := range u.Words {
 			s.words = append(s.words, w.Text)
+			s.starts = append(s.starts, w.Start)
 		}
 	}
 	return nil
@@ -98,10 +151,12 @@ type testEngine struct {
 	failFinish func(stream int) error
 	hang       func(stream int) bool // in Finish
 	streams    int
+	spoken     []int64 // of the streams' options
 }
 
-func (e *testEngine) Open(context.Context, Options) (Stream, error) {
+func (e *testEngine) Open(_ context.Context, o Options) (Stream, error) {
 	e.streams++
+	e.spoken = append(e.spoken, o.Spoken)
 	n := e.streams
 	if e.failOpen != nil {
 		if err := e.failOpen(n); err != nil {
@@ -205,10 +260,7 @@ func supervise(ctx context.Context, e *testEngine, l *testLog, through int64, si
 }
 
 func supervisorOf(e Recognizer) *Supervisor {
-	return &Supervisor{
-		Recognizer: e, Logger: slog.New(slog.DiscardHandler), OpenTimeout: time.Second, FinishTimeout: time.Minute,
-		MinBackoff: 100 * time.Millisecond, MaxBackoff: 10 * time.Second, FinishAttempts: 3,
-	}
+	return New(Config{Engines: []Engine{{Name: "test", Recognizer: e}}, Logger: slog.New(slog.DiscardHandler)})
 }
 
 func want(from, to int) (words []string) {
@@ -269,12 +321,15 @@ func TestEveryWordOnce(t *testing.T) {
 
 func TestResumesFromTheCheckpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sink := &testSink{}
-		if err := supervise(t.Context(), &testEngine{perUtterance: 5}, &testLog{words: 50}, 20*word, sink); err != nil {
+		e, sink := &testEngine{perUtterance: 5}, &testSink{}
+		if err := supervise(t.Context(), e, &testLog{words: 50}, 20*word, sink); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(sink.words, want(20, 50)) {
 			t.Errorf("words %v, want 20 to 49", sink.words)
+		}
+		if !slices.Equal(e.spoken, []int64{preroll}) {
+			t.Errorf("streams were told that %v samples are spoken for, want the pre-roll", e.spoken)
 		}
 	})
 }
@@ -302,15 +357,20 @@ func TestDeathsAnywhere(t *testing.T) {
 
 func TestGivesUpWhatNeverFinishes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
 		e := &testEngine{perUtterance: 5, hang: func(int) bool { return true }}
 		sink := &testSink{}
-		err := supervise(t.Context(), e, &testLog{words: 53}, 0, sink)
-		var gone *Incomplete
-		if !errors.As(err, &gone) || gone.From != 50*word {
-			t.Fatalf("error %v, want everything from word 50 on given up", err)
+		if err := supervise(t.Context(), e, &testLog{words: 53}, 0, sink); err != nil {
+			t.Fatal(err)
+		}
+		if len(sink.skipped) != 1 || sink.skipped[0].Start != 50*word || sink.skipped[0].End != 53*word {
+			t.Fatalf("skipped %v, want everything from word 50 on", sink.skipped)
 		}
 		if !slices.Equal(sink.words, want(0, 50)) {
 			t.Errorf("words %v", sink.words)
+		}
+		if d := time.Since(begin); d < 24*time.Hour || d > 25*time.Hour {
+			t.Errorf("given up after %v", d)
 		}
 	})
 }

@@ -8,13 +8,14 @@ const fullScale = hop * 32768.0 * 32768.0 / 2
 var (
 	quiet = fullScale * math.Pow(10, quietDB/10.)
 	first = fullScale * math.Pow(10, firstDB/10.)
+	loud  = fullScale * math.Pow(10, loudDB/10.)
 )
 
 // level is how far the bands stand above their floors, in dB, on average.
 func (d *Detector) level(energy *[numBands]float64) float64 {
 	ratio := 1.0
 	for i, e := range energy {
-		floor := max(d.floor[i].value(), quiet)
+		floor := min(max(d.floor[i].value(), quiet), loud)
 		if d.heard < firstHops {
 			floor = min(floor, first)
 		}

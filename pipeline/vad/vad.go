@@ -17,7 +17,8 @@
 // laughter or another voice; a noise that begins suddenly counts as speech
 // until it is 5 s old, and one that is there from the first sample on until it
 // is half a second old. A noise that sounds all the time is learned as the
-// room, and so would a voice be that never paused for 5 s.
+// room, and so would a soft voice be that never paused for 5 s; a loud noise
+// never is.
 package vad
 
 import (
@@ -58,6 +59,10 @@ const (
 	// heard, so that who speaks with the first sample is heard at once.
 	firstDB   = -58
 	firstHops = 50
+	// loudDB is the most that a noise floor can be. Something louder is taken for
+	// speech however long it lasts, so that no voice is ever learned as the room:
+	// to hear a machine costs time, to be deaf to someone costs words.
+	loudDB = -37
 )
 
 // Config holds the thresholds; what is zero gets its default.

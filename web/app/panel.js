@@ -1,6 +1,8 @@
 /** Who is there, what was heard, and the downloads. */
 
 import { $, el, setText, show } from './dom.js';
+import { Missing } from './missing.js';
+import { speakerWords } from './recognizer.js';
 import { account, clock, coverageSentence, missingSentence, span } from './words.js';
 
 const colors = 8;
@@ -10,14 +12,17 @@ export class Panel {
   #self;
   #download;
   #linked = '';
+  #missing;
 
   /**
    * @param {string} self this participant's id
    * @param {(event: MouseEvent, format: string, meeting: string) => void} download
+   * @param {(meeting: string) => Promise<any>} transcript fetches it, with everything of it
    */
-  constructor(self, download) {
+  constructor(self, download, transcript) {
     this.#self = self;
     this.#download = download;
+    this.#missing = new Missing(transcript);
   }
 
   /** A colour for each, by the order in which they came. */
@@ -26,19 +31,23 @@ export class Panel {
     return this.#order.get(participant);
   };
 
-  /** @param {any} meeting */
-  render(meeting) {
+  /**
+   * @param {any} meeting
+   * @param {import('./recognizer.js').Speaker[]} speakers
+   */
+  render(meeting, speakers) {
     if (!meeting) return;
     for (const p of meeting.participants) this.colorOf(p.id);
-    this.#people(meeting);
+    this.#people(meeting, speakers);
     this.#coverage(meeting);
     this.#downloads(meeting);
   }
 
-  #people(meeting) {
+  #people(meeting, speakers) {
     const over = meeting.state !== 'live';
     const items = meeting.participants.map((p) => {
       const present = !p.left_at && !over;
+      const transcription = speakerWords(speakers.find((s) => s.participant === p.id));
       const notes = [p.id === this.#self ? 'you' : '', present ? '' : 'left'].filter(Boolean);
       return el(
         'li',
@@ -46,6 +55,7 @@ export class Panel {
         el('span', { className: 'dot', data: { color: this.colorOf(p.id) } }),
         el('span', { className: 'name' }, p.name || 'Someone'),
         ...notes.map((n) => el('span', { className: 'note' }, n)),
+        ...(transcription ? [el('span', { className: 'transcription', data: { testid: 'transcription' } }, transcription)] : []),
       );
     });
     $('people').replaceChildren(...items);
@@ -60,6 +70,8 @@ export class Panel {
     const missing = missingSentence(c);
     setText($('coverage-missing'), missing);
     show($('coverage-missing'), missing !== '');
+    // Once the meeting is over, what nobody has transcribed yet is missing, too.
+    this.#missing.render(meeting, missing !== '' || (!live && c?.pending_ms > 0));
     if (!c?.duration_ms) return;
     $('coverage-table').replaceChildren(this.#account(c), this.#bySpeaker(meeting));
   }

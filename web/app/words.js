@@ -18,7 +18,7 @@ export function span(ms) {
 
 // Recognizers hand an utterance over when it has ended, so while people speak
 // the transcript is always some seconds behind.
-const keepingUpMs = 15_000;
+export const keepingUpMs = 15_000;
 
 /**
  * How much was heard and how much of it is in the transcript.
@@ -49,6 +49,45 @@ export function missingSentence(c) {
   if (c.shed_ms > 0) parts.push(`${span(c.shed_ms)} given up by the server`);
   if (c.skipped_ms > 0) parts.push(`${span(c.skipped_ms)} not transcribed`);
   return parts.length ? `Missing: ${parts.join(', ')}.` : '';
+}
+
+// More places than this help nobody; the transcript as JSON has all.
+const placesAtMost = 20;
+
+/**
+ * Where something is missing, in words.
+ * @param {any} transcript as GET …/transcript.json gives it
+ * @param {boolean} live then what is pending is no loss
+ * @returns {{places: {who: string, at: string, much: string, why: string}[], more: string, sum: string}}
+ */
+export function missingPlaces({ meeting, missing }, live) {
+  const all = (missing ?? []).filter((m) => !live || m.kind !== 'pending');
+  if (all.length === 0) return { places: [], more: '', sum: 'Nothing is missing.' };
+  const who = (m) => {
+    const track = meeting.tracks.find((t) => t.id === m.track);
+    return meeting.participants.find((p) => p.id === track?.participant)?.name || 'Someone';
+  };
+  const much = (m) => m.missing_ms ?? m.end_ms - m.start_ms;
+  const places = all.slice(0, placesAtMost).map((m) => {
+    const [from, to] = [clock(m.start_ms), clock(m.end_ms)];
+    return { who: who(m), at: from === to ? from : `${from}–${to}`, much: span(much(m)), why: m.reason };
+  });
+  const rest = all.length - places.length;
+  const sum = span(all.reduce((ms, m) => ms + much(m), 0));
+  return {
+    places,
+    more: rest > 0 ? `and ${rest} more` : '',
+    sum: all.length === 1 ? `${sum} in one place` : `${sum} in ${all.length} places`,
+  };
+}
+
+// Longer lists of names are not read.
+const namesAtMost = 3;
+
+/** @param {string[]} list @returns {string} "Ada, Grace and 2 others" */
+export function names(list) {
+  const said = list.length > namesAtMost ? [...list.slice(0, namesAtMost - 1), `${list.length - namesAtMost + 1} others`] : list;
+  return said.length < 2 ? said.join('') : `${said.slice(0, -1).join(', ')} and ${said.at(-1)}`;
 }
 
 /** The lines of the account: [key, name, explanation, whether it means a loss]. */

@@ -1,6 +1,6 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { account, afterWords, clock, coverageSentence, missingSentence, span, stateWords } from './words.js';
+import { account, afterWords, clock, coverageSentence, missingPlaces, missingSentence, names, span, stateWords } from './words.js';
 
 const coverage = (more) => ({
   duration_ms: 0,
@@ -53,6 +53,27 @@ test('whatever is missing is said', () => {
   for (const [key, , , loss] of [...account.arrived, ...account.transcribed]) {
     assert.equal(missingSentence(coverage({ [key]: 1_000 })) !== '', loss, key);
   }
+});
+
+test('names', () => {
+  assert.deepEqual([[], ['Ada'], ['Ada', 'Bob'], ['A', 'B', 'C'], ['A', 'B', 'C', 'D']].map(names), ['', 'Ada', 'Ada and Bob', 'A, B and C', 'A, B and 2 others']);
+});
+
+test('where something is missing', () => {
+  const meeting = { participants: [{ id: 'ada', name: 'Ada' }, { id: 'x', name: '' }], tracks: [{ id: 'T', participant: 'ada' }, { id: 'U', participant: 'x' }] };
+  const missing = [
+    { track: 'T', start_ms: 12_000, end_ms: 15_000, missing_ms: 800, kind: 'concealed', reason: 'lost on the way' },
+    { track: 'U', start_ms: 65_100, end_ms: 65_300, missing_ms: 200, kind: 'shed', reason: 'given up by the server' },
+    { track: 'T', start_ms: 70_000, end_ms: 79_000, missing_ms: 9_000, kind: 'pending', reason: 'not transcribed yet' },
+  ];
+  const first = { who: 'Ada', at: '0:12–0:15', much: '0.8 s', why: 'lost on the way' };
+  const second = { who: 'Someone', at: '1:05', much: '0.2 s', why: 'given up by the server' };
+  assert.deepEqual(missingPlaces({ meeting, missing }, true), { places: [first, second], more: '', sum: '1.0 s in 2 places' });
+  assert.equal(missingPlaces({ meeting, missing }, false).sum, '10 s in 3 places');
+  assert.deepEqual(missingPlaces({ meeting, missing: [missing[0]] }, false), { places: [first], more: '', sum: '0.8 s in one place' });
+  assert.deepEqual(missingPlaces({ meeting, missing: [] }, false), { places: [], more: '', sum: 'Nothing is missing.' });
+  const many = missingPlaces({ meeting, missing: new Array(25).fill(missing[0]) }, true);
+  assert.deepEqual([many.places.length, many.more, many.sum], [20, 'and 5 more', '20 s in 25 places']);
 });
 
 test('states in words', () => {

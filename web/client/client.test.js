@@ -116,6 +116,11 @@ test('a meeting keeps its order as news of it come in', () => {
   m = after(m, 'coverage', { meeting: 'M', coverage: { duration_ms: 5 }, tracks: [{ id: 'T', participant: 'ada', state: 'live' }] });
   assert.deepEqual(m.participants.map((p) => [p.id, p.left_at]), [['ada', 'now'], ['grace', null]]);
   assert.equal(m.coverage.duration_ms, 5);
+  const told = (transcription) => after(m, 'coverage', { meeting: 'M', coverage: {}, tracks: [{ id: 'T', state: 'live', ...transcription }] });
+  m = told({ transcription: { state: 'retrying' } });
+  assert.equal(m.tracks[0].transcription.state, 'retrying');
+  m = told({});
+  assert.deepEqual([m.tracks[0].transcription, m.tracks[0].participant], [undefined, 'ada'], 'what is not said any more is not so');
   assert.equal(sessionGone(m, 'ada'), false);
   assert.equal(sessionGone(m, 'grace'), true);
   assert.equal(sessionGone(null, 'ada'), true);

@@ -135,12 +135,17 @@ export function after(meeting, event, data) {
     case 'left':
       return { ...meeting, participants: merge(meeting.participants, [data.participant]) };
     case 'coverage':
-      return { ...meeting, coverage: data.coverage, tracks: merge(meeting.tracks, data.tracks) };
+      return { ...meeting, coverage: data.coverage, tracks: merge(meeting.tracks, data.tracks.map(whole)) };
     case 'ended':
       return { ...meeting, state: data.state };
     default:
       return meeting;
   }
+}
+
+// What an account does not say of a track is not so any more.
+function whole(track) {
+  return { transcription: undefined, ...track };
 }
 
 // Keeps the order of those that are known: speakers' colours hang on it.

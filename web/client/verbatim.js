@@ -21,7 +21,7 @@
  * | retract  | {id}: an interim that turned out to hold no words |
  * | joined   | {meeting, participant} |
  * | left     | {meeting, participant} |
- * | coverage | {meeting, coverage, tracks} |
+ * | coverage | {meeting, coverage, tracks}; a track that is being transcribed has transcription: {state, engine, retries, since} |
  * | ended    | {meeting, state} |
  * | level    | how loud the microphone is, 0 to 1 |
  * | error    | a VerbatimError {code, message, status, retry} (problem.js); once per failure, not per attempt |
@@ -299,7 +299,8 @@ export class Verbatim extends EventTarget {
   #event(event, data) {
     switch (event) {
       case 'state':
-        if (this.meeting?.state === 'live' && this.meeting.id !== data.meeting?.id) this.#endedUnseen(this.meeting.id);
+        // What became of one that was not finished when the stream broke?
+        if (['live', 'ended'].includes(this.meeting?.state) && this.meeting.id !== data.meeting?.id) this.#endedUnseen(this.meeting.id);
         // An ended meeting stays known: its transcript can still be had.
         if (data.meeting) this.meeting = data.meeting;
         this.#emit('meeting', data.meeting);

@@ -63,16 +63,54 @@ const meeting = {
   coverage,
 };
 
+const missing = (n, more = {}) => ({
+  track: `01TRACK${n % people.length}`,
+  start_ms: 10_000 * n + 100,
+  end_ms: 10_000 * n + 2_400,
+  missing_ms: 60 * (n + 1),
+  kind: 'concealed',
+  reason: 'lost on the way',
+  ...more,
+});
+
+const transcript = {
+  meeting,
+  segments: [],
+  complete: false,
+  missing: [
+    ...Array.from({ length: 24 }, (_, n) => missing(n)),
+    missing(24, { kind: 'skipped', reason: 'not transcribed: the engine refused this stretch five times, whatever came before and after it' }),
+  ],
+};
+
+/** The meeting, with what becomes of the first tracks. */
+const transcribed = (...tracks) => ({
+  ...meeting,
+  coverage: { ...coverage, pending_ms: tracks.reduce((ms, [, pending = 0]) => ms + pending, 0) },
+  tracks: meeting.tracks.map((t, i) => {
+    const [state, pending = 0] = tracks[i] ?? ['idle'];
+    return { ...t, coverage: { ...t.coverage, pending_ms: pending }, transcription: { state, engine: 'vosk', retries: 0, since: started } };
+  }),
+});
+
 const sse = (event, data, id) => `${id ? `id: ${id}\n` : ''}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
 
-/** The event stream says what the test wants: answers[0] first, then answers[1] after a reconnect, … */
+/**
+ * The event stream says what the test wants: answers[0] first, then answers[1]
+ * after a reconnect, … One that is an array of one text may change.
+ */
 async function scripted(page, ...answers) {
   await page.setRequestInterception(true);
   page.streams = [];
+  page.asked = 0;
   page.on('request', (r) => {
+    if (r.url().endsWith('/transcript.json')) {
+      page.asked++;
+      return r.respond({ status: 200, contentType: 'application/json', body: JSON.stringify(page.transcript ?? transcript) });
+    }
     if (!r.url().endsWith('/events')) return r.continue();
     page.streams.push(r.headers());
-    const body = answers[Math.min(page.streams.length, answers.length) - 1];
+    const body = String(answers[Math.min(page.streams.length, answers.length) - 1]);
     return r.respond({ status: 200, contentType: 'text/event-stream', body });
   });
 }
@@ -110,12 +148,55 @@ for (const scheme of ['light', 'dark']) {
       await until(async () => (await captions(page)).length === 13, 'the captions');
       await good('meeting');
       if (device === 'phone') await page.click('#panel-toggle');
-      await page.click('summary');
+      await page.click('#coverage-details > summary');
       await good('details');
       await until(() => page.$eval('#after', (n) => !n.hidden), 'the end');
       if (device === 'phone') await page.click('#panel-toggle');
       assert.match(await text(page, 'after-text'), /not complete/);
       await good('after');
+      await page.close();
+    });
+
+    test(`the recognizer, and what is missing: ${device}, ${scheme}`, async () => {
+      const page = await open(browser, server.url, 'daily');
+      await page.setViewport(viewport);
+      await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }, { name: 'prefers-reduced-motion', value: 'reduce' }]);
+      const body = [''];
+      const becomes = (...tracks) => (body[0] = conversation(12).replace(JSON.stringify(meeting), JSON.stringify(transcribed(...tracks))));
+      becomes(['circuit_open', 80_000], ['retrying', 12_000]);
+      await scripted(page, body);
+      const says = (words) => until(async () => words.test(await text(page, 'recognizer')), `the words ${words}`);
+      const look = async (name) => {
+        await shot(page, `recognizer-${name}-${device}-${scheme}`);
+        assert.deepEqual(await violations(page), [], name);
+        assert.ok((await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)) <= 0, `${name} is too wide`);
+      };
+      await page.goto(page.address);
+      await page.locator('[data-testid="listen"]').click();
+      await says(/^The recognizer cannot be reached for Ada and Grace; everything is kept/);
+      await look('away');
+      becomes(['catching_up', 80_000], ['fallback', 40_000]);
+      await says(/^Catching up with Ada: 1:20 behind$/);
+      await look('behind');
+
+      if (device === 'phone') await page.click('#panel-toggle');
+      const of = async (who) => page.$eval(`[data-participant="${who}"]`, (n) => n.textContent);
+      assert.match(await of('ada'), /catching up, 1:20 behind/);
+      assert.match(await of('grace'), /by the fallback \(vosk\), 40 s behind/);
+      assert.equal(page.asked, 0, 'nobody wants to know yet');
+      await page.focus('#missing > summary');
+      await page.keyboard.press('Enter');
+      await until(async () => (await page.$$('[data-testid="missing-place"]')).length === 20, 'the places');
+      assert.match(await text(page, 'missing-sum'), /^20 s in 25 places \(as of /);
+      assert.equal(await text(page, 'missing-more'), 'and 5 more');
+      assert.equal(await page.$eval('[data-testid="missing-place"]', (n) => [...n.children].map((c) => c.textContent).join('|')), 'Ada|0:00–0:02|0.1 s|lost on the way');
+      await look('missing');
+      assert.equal(page.asked, 1);
+
+      page.transcript = { ...transcript, missing: [missing(24, { kind: 'skipped', reason: 'not transcribed: the engine refused this stretch five times, whatever came before and after it' })] };
+      body[0] += sse('ended', { meeting: '01MEETING', state: 'incomplete' });
+      await until(async () => /^1\.5 s in one place$/.test(await text(page, 'missing-sum')), 'the last word on what is missing');
+      await look('missing-in-the-end');
       await page.close();
     });
   }

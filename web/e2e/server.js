@@ -46,7 +46,8 @@ export class Server {
   /** Starts the process (again), and waits until it serves. */
   async up() {
     const args = ['serve', '--listen', `127.0.0.1:${this.port}`, '--media-listen', `:${this.media}`, '--data', this.data];
-    this.process = spawn(binary, [...args, '--recognizer', 'pocketsphinx:', ...this.flags], { stdio: ['ignore', 'pipe', 'pipe'] });
+    if (!this.flags.includes('--recognizer')) args.push('--recognizer', 'pocketsphinx:');
+    this.process = spawn(binary, [...args, ...this.flags], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.process.stdout.pipe(this.log, { end: false });
     this.process.stderr.pipe(this.log, { end: false });
     this.process.on('error', () => {}); // told below

@@ -3,6 +3,9 @@ package command
 import (
 	"slices"
 	"testing"
+
+	"verbatim/pipeline/transcribe"
+	"verbatim/pipeline/transcribe/spec"
 )
 
 func TestParse(t *testing.T) {
@@ -45,4 +48,34 @@ func FuzzParse(f *testing.F) {
 			t.Error("no program and no error")
 		}
 	})
+}
+
+func TestNew(t *testing.T) {
+	for _, c := range []struct {
+		text    string
+		argv    []string // nil: an error
+		streams int
+	}{
+		{"command:go run ./rec --lang=de?x", []string{"go", "run", "./rec", "--lang=de?x"}, 0},
+		{"command:?streams=3 go 'a b'", []string{"go", "a b"}, 3},
+		{"command:?streams=3", nil, 0},
+		{"command:?streams=-1 go", nil, 0},
+		{"command:?workers=1 go", nil, 0},
+		{"command:go 'a", nil, 0},
+	} {
+		s, err := spec.Parse(c.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := New(s, transcribe.Host{})
+		if c.argv == nil {
+			if err == nil {
+				t.Errorf("%s: no error", c.text)
+			}
+			continue
+		}
+		if err != nil || e.Name != "go" || e.Streams != c.streams || !slices.Equal(e.Recognizer.(*Recognizer).argv, c.argv) {
+			t.Errorf("%s: %+v, %v", c.text, e, err)
+		}
+	}
 }

@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 
 // roles are recognizers. They return their exit code.
 var roles = map[string]func() int{
+	"scripted": scripted,
 	// A final for every second of audio and for what is left at its end.
 	"good": func() int {
 		second := make([]byte, 2*16000)
@@ -110,7 +111,7 @@ var roles = map[string]func() int{
 	},
 	// A server with a stream open, for the test that kills it.
 	"server": func() int {
-		r, err := New([]string{os.Args[0]}, Options{Env: []string{roleEnv + "=hangs", aliveEnv + "=" + os.Getenv("SERVER_ALIVE")}})
+		r, err := NewRecognizer([]string{os.Args[0]}, Options{Env: []string{roleEnv + "=hangs", aliveEnv + "=" + os.Getenv("SERVER_ALIVE")}})
 		if err == nil {
 			_, err = r.Open(context.Background(), transcribe.Options{})
 		}

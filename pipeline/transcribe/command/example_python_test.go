@@ -18,7 +18,7 @@ func TestExamplePython(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := New(argv, Options{})
+	r, err := NewRecognizer(argv, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

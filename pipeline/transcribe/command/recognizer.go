@@ -22,6 +22,7 @@ import (
 	"strings"
 
 	"verbatim/pipeline/transcribe"
+	"verbatim/pipeline/transcribe/spec"
 )
 
 // Options of a Recognizer. The zero value is fine.
@@ -47,9 +48,28 @@ type Recognizer struct {
 
 var _ transcribe.Recognizer = (*Recognizer)(nil)
 
-// New makes a Recognizer of the program argv[0] with the arguments that follow
-// it. It starts nothing, but the program must be there.
-func New(argv []string, o Options) (*Recognizer, error) {
+// New makes the engine of a command line such as command:./my-recognizer --flag
+// or command:?streams=2 ./my-recognizer. It starts nothing, but the program must
+// be there.
+func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
+	streams := s.Int("streams", 0, 0)
+	if err := s.Err(); err != nil {
+		return transcribe.Engine{}, err
+	}
+	argv, err := Parse(s.Rest)
+	if err != nil {
+		return transcribe.Engine{}, fmt.Errorf("command: %w", err)
+	}
+	r, err := NewRecognizer(argv, Options{Logger: h.Logger})
+	if err != nil {
+		return transcribe.Engine{}, err
+	}
+	return transcribe.Engine{Recognizer: r, Name: r.name, Limits: transcribe.Limits{Streams: streams}}, nil
+}
+
+// NewRecognizer makes a Recognizer of the program argv[0] with the arguments that
+// follow it. It starts nothing, but the program must be there.
+func NewRecognizer(argv []string, o Options) (*Recognizer, error) {
 	if len(argv) == 0 {
 		return nil, errors.New("command recognizer: no program is named")
 	}
@@ -72,9 +92,6 @@ func New(argv []string, o Options) (*Recognizer, error) {
 	r.env = append(r.env, o.Env...)
 	return r, nil
 }
-
-// Name is the engine's name.
-func (r *Recognizer) Name() string { return r.name }
 
 // Open starts a process.
 func (r *Recognizer) Open(ctx context.Context, o transcribe.Options) (transcribe.Stream, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"verbatim/media/audio"
@@ -23,11 +24,39 @@ type message struct {
 	} `json:"words"`
 }
 
-// parser makes results of lines. It trusts no position: all are brought
-// between the end of the last final and the last sample written. A final that
-// goes back keeps its words, and loses its time, which is the lesser harm.
+// parser makes results of lines. It trusts no position: all are brought between
+// the first and the last sample written, and words into their result. A final
+// that comes late keeps its time, and one that comes twice counts once. One that
+// lies where others do keeps its words, and loses its time, which is the lesser
+// harm.
 type parser struct {
-	spoken int64 // the end of the last final
+	spoken int64   // the end of the finals so far
+	finals []final // the last maxFinals of them
+}
+
+type final struct {
+	start, end int64
+	text       string
+}
+
+const maxFinals = 64
+
+// place decides where a final lies. ok is false if it is not new.
+func (p *parser) place(f final) (start int64, ok bool) {
+	if slices.Contains(p.finals, f) {
+		return 0, false
+	}
+	taken := f.end <= f.start || slices.ContainsFunc(p.finals, func(o final) bool { return f.start < o.end && o.start < f.end })
+	if taken {
+		f.start = max(f.start, p.spoken)
+	}
+	f.end = max(f.start, f.end)
+	p.finals = append(p.finals, f)
+	if len(p.finals) > maxFinals {
+		p.finals = p.finals[1:]
+	}
+	p.spoken = max(p.spoken, f.end)
+	return f.start, true
 }
 
 // parse reads a line. ok is false where it is of a type that is not known.
@@ -49,8 +78,14 @@ func (p *parser) parse(line []byte, written int64) (r transcribe.Result, ok bool
 	r.Text = strings.TrimSpace(m.Text)
 	switch {
 	case m.Start != nil && m.End != nil:
-		r.Start = samples(*m.Start, p.spoken, written)
-		r.End = samples(*m.End, r.Start, written)
+		r.Start = samples(*m.Start, 0, written)
+		r.End = samples(*m.End, 0, written)
+		if r.Final {
+			if r.Start, ok = p.place(final{r.Start, r.End, r.Text}); !ok {
+				return r, false, nil
+			}
+		}
+		r.End = max(r.Start, r.End)
 	case r.Final:
 		return r, false, errors.New("final without start and end: " + quote(line))
 	default:
@@ -70,9 +105,6 @@ func (p *parser) parse(line []byte, written int64) (r transcribe.Result, ok bool
 			word.Confidence = &c
 		}
 		r.Words = append(r.Words, word)
-	}
-	if r.Final {
-		p.spoken = r.End
 	}
 	return r, true, nil
 }

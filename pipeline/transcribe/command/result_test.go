@@ -35,10 +35,16 @@ func TestParser(t *testing.T) {
 			[]result{{Final: true, Start: 9 * 16000, End: written, Text: "a"}}, ""},
 		{"before the beginning", []string{`{"type":"final","start":-1e300,"end":-1,"text":"a"}`},
 			[]result{{Final: true, Text: "a"}}, ""},
-		{"final that goes back", []string{`{"type":"final","start":2,"end":3,"text":"a"}`, `{"type":"final","start":1,"end":2,"text":"b"}`, `{"type":"final","start":2.5,"end":4,"text":"c"}`},
+		{"final that comes late", []string{`{"type":"final","start":2,"end":3,"text":"a"}`, `{"type":"final","start":1,"end":2,"text":"b"}`},
+			[]result{{Final: true, Start: 32000, End: 48000, Text: "a"}, {Final: true, Start: 16000, End: 32000, Text: "b"}}, ""},
+		{"final that comes twice", []string{`{"type":"final","start":2,"end":3,"text":"a"}`, `{"type":"final","start":2,"end":3,"text":"a"}`},
+			[]result{{Final: true, Start: 32000, End: 48000, Text: "a"}}, ""},
+		{"finals in one place", []string{`{"type":"final","start":2,"end":3,"text":"a"}`, `{"type":"final","start":1,"end":2.5,"text":"b"}`, `{"type":"final","start":2.5,"end":4,"text":"c"}`},
 			[]result{{Final: true, Start: 32000, End: 48000, Text: "a"}, {Final: true, Start: 48000, End: 48000, Text: "b"}, {Final: true, Start: 48000, End: 64000, Text: "c"}}, ""},
+		{"finals without time", []string{`{"type":"final","start":1,"end":2,"text":"a"}`, `{"type":"final","start":0,"end":0,"text":"b"}`},
+			[]result{{Final: true, Start: 16000, End: 32000, Text: "a"}, {Final: true, Start: 32000, End: 32000, Text: "b"}}, ""},
 		{"interim that goes back", []string{`{"type":"final","start":2,"end":3,"text":"a"}`, `{"type":"interim","start":1,"end":2,"text":"b"}`},
-			[]result{{Final: true, Start: 32000, End: 48000, Text: "a"}, {Start: 48000, End: 48000, Text: "b"}}, ""},
+			[]result{{Final: true, Start: 32000, End: 48000, Text: "a"}, {Start: 16000, End: 32000, Text: "b"}}, ""},
 		{"end before start", []string{`{"type":"final","start":3,"end":2,"text":"a"}`},
 			[]result{{Final: true, Start: 48000, End: 48000, Text: "a"}}, ""},
 		{"words out of place", []string{`{"type":"final","start":1,"end":2,"text":"a b","words":[{"text":"a","start":1.5,"end":3,"confidence":1.5},{"text":" ","start":0,"end":0},{"text":"b","start":0.5,"end":0.6}]}`},
@@ -74,13 +80,13 @@ func TestParser(t *testing.T) {
 func FuzzParser(f *testing.F) {
 	f.Add([]byte(`{"type":"final","start":1,"end":2,"text":"a","words":[{"text":"a","start":1,"end":2}]}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		p := parser{spoken: 16000}
+		p := parser{spoken: 16000, finals: []final{{0, 16000, "b"}}}
 		r, ok, err := p.parse(line, 32000)
 		if !ok || err != nil {
 			return
 		}
-		if r.Start < 16000 || r.End < r.Start || r.End > 32000 {
-			t.Errorf("result %+v is not inside of 16000 to 32000", r)
+		if r.Start < 0 || r.End < r.Start || r.End > 32000 {
+			t.Errorf("result %+v is not inside of 0 to 32000", r)
 		}
 		from := r.Start
 		for _, w := range r.Words {

@@ -17,7 +17,7 @@ import (
 
 func recognizer(t *testing.T, role string, env ...string) *Recognizer {
 	t.Helper()
-	r, err := New([]string{os.Args[0], "last arg"}, Options{
+	r, err := NewRecognizer([]string{os.Args[0], "last arg"}, Options{
 		Name: "test", Logger: slog.New(slog.DiscardHandler), Env: append(env, roleEnv+"="+role, "GORACE=atexit_sleep_ms=0"),
 	})
 	if err != nil {
@@ -289,15 +289,15 @@ func TestEnvironmentAndArguments(t *testing.T) {
 	}
 }
 
-func TestNew(t *testing.T) {
-	if _, err := New(nil, Options{}); err == nil {
+func TestNewRecognizer(t *testing.T) {
+	if _, err := NewRecognizer(nil, Options{}); err == nil {
 		t.Error("no program, no error")
 	}
-	_, err := New([]string{"./no-such-recognizer"}, Options{})
+	_, err := NewRecognizer([]string{"./no-such-recognizer"}, Options{})
 	wantError(t, err, "no-such-recognizer")
-	r, err := New([]string{os.Args[0]}, Options{})
-	if err != nil || r.Name() == "" {
-		t.Errorf("name %q, %v", r.Name(), err)
+	r, err := NewRecognizer([]string{os.Args[0]}, Options{})
+	if err != nil || r.name == "" {
+		t.Errorf("name %q, %v", r.name, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -9,17 +9,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"verbatim/pipeline/transcribe"
 	"verbatim/pipeline/transcribe/command"
+	"verbatim/pipeline/transcribe/spec"
 )
 
 const (
@@ -28,49 +28,48 @@ const (
 	checkTime = 20 * time.Second
 )
 
-// options are the keys of the URL's query; all but helper are flags of it.
-var options = []string{"dict", "helper", "hmm", "lm"}
+// flags are the options that are flags of the helper.
+var flags = []string{"dict", "hmm", "lm"}
 
-// New makes the recognizer of a URL such as "pocketsphinx:?lm=/srv/medical.lm.bin".
+// New makes the engine of a URL such as "pocketsphinx:?lm=/srv/medical.lm.bin".
 // It looks for the helper program (option helper, then next to the running
 // program, then in $PATH) and lets it load the model once, so that what is
 // missing is known before a meeting begins.
-func New(query url.Values, logger *slog.Logger) (transcribe.Recognizer, error) {
-	path, args, err := read(query)
+func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
+	path := s.Option("helper", "")
+	var args []string
+	for _, name := range flags {
+		if v := s.Option(name, ""); v != "" {
+			args = append(args, "--"+name+"="+v)
+		}
+	}
+	streams := s.Int("streams", defaultStreams(), 1)
+	err := s.Err()
+	if err == nil && s.Rest != "" {
+		err = fmt.Errorf("pocketsphinx: there is no use for %q; options stand behind a ?", s.Rest)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("pocketsphinx: %w", err)
+		return transcribe.Engine{}, err
 	}
 	if path == "" {
 		if path, err = find(); err != nil {
-			return nil, fmt.Errorf("pocketsphinx: %w", err)
+			return transcribe.Engine{}, fmt.Errorf("pocketsphinx: %w", err)
 		}
 	}
 	if err := check(path, args); err != nil {
-		return nil, fmt.Errorf("pocketsphinx: %w; to run without recognition: --recognizer none:", err)
+		return transcribe.Engine{}, fmt.Errorf("pocketsphinx: %w; to run without recognition: --recognizer none:", err)
 	}
-	r, err := command.New(append([]string{path}, args...), command.Options{Name: "pocketsphinx", Logger: logger})
+	r, err := command.NewRecognizer(append([]string{path}, args...), command.Options{Name: "pocketsphinx", Logger: h.Logger})
 	if err != nil {
-		return nil, err
+		return transcribe.Engine{}, err
 	}
-	return r, nil
+	return transcribe.Engine{Recognizer: r, Name: "pocketsphinx", Limits: transcribe.Limits{Streams: streams}}, nil
 }
 
-func read(query url.Values) (path string, args []string, err error) {
-	for key, values := range query {
-		switch {
-		case !slices.Contains(options, key):
-			return "", nil, fmt.Errorf("there is no option %q, there are: %s", key, strings.Join(options, ", "))
-		case len(values) != 1 || values[0] == "":
-			return "", nil, fmt.Errorf("option %q needs one value", key)
-		case key == "helper":
-			path = values[0]
-		default:
-			args = append(args, "--"+key+"="+values[0])
-		}
-	}
-	slices.Sort(args)
-	return path, args, nil
-}
+// defaultStreams is how many streams are held at once. A core recognizes four to
+// five in real time; one that has other work to do, three. Who does not speak
+// holds none.
+func defaultStreams() int { return max(2, 3*runtime.NumCPU()) }
 
 // find finds the helper where a build or an installation puts it.
 func find() (string, error) {

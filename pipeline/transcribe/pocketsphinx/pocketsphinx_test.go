@@ -2,11 +2,13 @@ package pocketsphinx
 
 import (
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"verbatim/pipeline/transcribe"
+	"verbatim/pipeline/transcribe/spec"
 )
 
 // script makes a helper of a few lines of shell.
@@ -19,34 +21,43 @@ func script(t *testing.T, dir, body string) string {
 	return path
 }
 
+// engine makes the engine of a query.
+func engine(t *testing.T, query string) (transcribe.Engine, error) {
+	t.Helper()
+	s, err := spec.Parse("pocketsphinx:?" + query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(s, transcribe.Host{Logger: slog.New(slog.DiscardHandler)})
+}
+
 func TestNew(t *testing.T) {
 	for _, c := range []struct {
 		name, query, helper string
 		want                []string // in the error; none: no error
+		streams             int
 	}{
-		{"finds its model", "", `test "$*" = --check`, nil},
-		{"options are flags", "lm=a.bin&hmm=m&dict=d", `test "$*" = "--dict=d --hmm=m --lm=a.bin --check"`, nil},
-		{"no model", "", `echo "install pocketsphinx-en-us" >&2; exit 3`, []string{"install pocketsphinx-en-us", "exit status 3", "none:"}},
-		{"the last line counts", "", `echo a >&2; echo "cannot load" >&2; exit 1`, []string{"pocketsphinx: cannot load ("}},
-		{"fails without a word", "", `exit 1`, []string{"--check: exit status 1"}},
-		{"unknown option", "model=x", `exit 0`, []string{`no option "model"`, "dict, helper, hmm, lm"}},
-		{"empty option", "lm=", `exit 0`, []string{`"lm" needs one value`}},
-		{"option given twice", "lm=a&lm=b", `exit 0`, []string{`"lm" needs one value`}},
-		{"no helper", "helper=/nowhere/rec", `exit 0`, []string{"/nowhere/rec"}},
+		{"finds its model", "", `test "$*" = --check`, nil, 0},
+		{"streams", "streams=5", `exit 0`, nil, 5},
+		{"options are flags", "lm=a.bin&hmm=m&dict=d", `test "$*" = "--dict=d --hmm=m --lm=a.bin --check"`, nil, 0},
+		{"no model", "", `echo "install pocketsphinx-en-us" >&2; exit 3`, []string{"install pocketsphinx-en-us", "exit status 3", "none:"}, 0},
+		{"the last line counts", "", `echo a >&2; echo "cannot load" >&2; exit 1`, []string{"pocketsphinx: cannot load ("}, 0},
+		{"fails without a word", "", `exit 1`, []string{"--check: exit status 1"}, 0},
+		{"unknown option", "model=x", `exit 0`, []string{`no option "model"`, "dict, helper, hmm, lm, streams"}, 0},
+		{"empty option", "lm=", `exit 0`, []string{`option lm needs one value`}, 0},
+		{"option given twice", "lm=a&lm=b", `exit 0`, []string{`option lm needs one value`}, 0},
+		{"no helper", "helper=/nowhere/rec", `exit 0`, []string{"/nowhere/rec"}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			query, err := url.ParseQuery(c.query)
-			if err != nil {
-				t.Fatal(err)
-			}
 			path := script(t, t.TempDir(), c.helper)
-			if !query.Has("helper") {
-				query.Set("helper", path)
+			query := c.query
+			if !strings.Contains(query, "helper=") {
+				query += "&helper=" + path
 			}
-			r, err := New(query, slog.New(slog.DiscardHandler))
+			e, err := engine(t, query)
 			if len(c.want) == 0 {
-				if err != nil || r == nil {
-					t.Fatal(err)
+				if err != nil || e.Recognizer == nil || e.Name != "pocketsphinx" || e.Streams != c.streams && c.streams > 0 || e.Streams < 2 {
+					t.Fatalf("%+v, %v", e, err)
 				}
 				return
 			}
@@ -58,7 +69,7 @@ func TestNew(t *testing.T) {
 func TestFind(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
-	_, err := New(nil, slog.New(slog.DiscardHandler))
+	_, err := engine(t, "")
 	wantError(t, err, "make run", "libpocketsphinx-dev", "-tags pocketsphinx", "none:")
 	want := script(t, dir, "exit 0")
 	if got, err := find(); err != nil || got != want {

@@ -7,9 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,11 +51,11 @@ func TestMain(m *testing.M) {
 // open begins a stream with the helper that was built.
 func open(t *testing.T) transcribe.Stream {
 	t.Helper()
-	r, err := New(url.Values{"helper": {built}}, slog.New(slog.DiscardHandler))
+	e, err := engine(t, "helper="+built)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := r.Open(t.Context(), transcribe.Options{})
+	s, err := e.Open(t.Context(), transcribe.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,10 +314,10 @@ func TestLongUtterance(t *testing.T) {
 
 func TestMissingModel(t *testing.T) {
 	for _, flag := range []string{"hmm", "lm", "dict"} {
-		_, err := New(url.Values{"helper": {built}, flag: {"/nowhere"}}, slog.New(slog.DiscardHandler))
+		_, err := engine(t, "helper="+built+"&"+flag+"=/nowhere")
 		wantError(t, err, "/nowhere", "install Debian's pocketsphinx-en-us", "exit status 3")
 	}
-	_, err := New(url.Values{"helper": {built}, "lm": {built}}, slog.New(slog.DiscardHandler))
+	_, err := engine(t, "helper="+built+"&lm="+built)
 	wantError(t, err, "cannot use the model", "exit status 1")
 }
 
@@ -329,7 +327,7 @@ func TestStub(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", stub, "verbatim/cmd/"+helper).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	_, err := New(url.Values{"helper": {stub}}, slog.New(slog.DiscardHandler))
+	_, err := engine(t, "helper="+stub)
 	wantError(t, err, "go build -tags pocketsphinx", "exit status 3")
 }
 

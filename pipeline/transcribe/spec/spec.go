@@ -6,6 +6,7 @@ package spec
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"slices"
@@ -61,20 +62,43 @@ func Parse(text string) (*Spec, error) {
 // Endpoint is REST as a URL of the given scheme (http, ws, …). It must name a
 // host, and hold neither a key nor a fragment.
 func (s *Spec) Endpoint(scheme string) *url.URL {
-	u, err := url.Parse(scheme + ":" + s.Rest)
+	return s.check(url.Parse(scheme + ":" + s.Rest))
+}
+
+// URL is an option that is a URL of one of the schemes; it must hold what
+// Endpoint's must.
+func (s *Spec) URL(name, fallback string, schemes ...string) *url.URL {
+	u := s.check(url.Parse(s.Option(name, fallback)))
+	if u.Host != "" && !slices.Contains(schemes, u.Scheme) {
+		s.fail("option %s is a URL of %s, not of %q", name, strings.Join(schemes, " or "), u.Scheme)
+	}
+	return u
+}
+
+// Bare says that the engine has no REST: it is all in the options.
+func (s *Spec) Bare() {
+	if s.Rest != "" {
+		// It is not repeated: it might be a key.
+		s.fail("there is no use for what stands before its options: write %s:?option=value", s.Scheme)
+	}
+}
+
+// check is u if it names a server, and an empty URL if not.
+func (s *Spec) check(u *url.URL, err error) *url.URL {
 	switch {
 	case err != nil:
-		s.fail("%s:%s is not a URL", s.Scheme, s.Rest)
+		// Not what the parser says: it repeats the URL, which may hold a secret.
+		s.fail("its URL cannot be read")
 	case u.User != nil:
 		s.fail("its URL must not hold a password: put that into a file and say ?key_file=FILE")
 	case u.Host == "" || u.Hostname() == "":
-		s.fail("it names no host: write %s://HOST:PORT", s.Scheme)
+		s.fail("its URL names no host: write it as …://HOST:PORT")
 	case u.Fragment != "":
 		s.fail("there is no use for #%s", u.Fragment)
 	default:
 		return u
 	}
-	return &url.URL{Scheme: scheme}
+	return &url.URL{}
 }
 
 // Option is the value of an option, or fallback.
@@ -168,6 +192,14 @@ type Key struct {
 	getenv    func(string) string
 }
 
+// String says where the secret stands, and not what it is.
+func (k Key) String() string {
+	if k.file != "" {
+		return "the file " + k.file
+	}
+	return "the environment variable " + k.env
+}
+
 // Read returns the secret, "" and no error where there is none.
 func (k Key) Read() (string, error) {
 	if k.file == "" {
@@ -178,12 +210,15 @@ func (k Key) Read() (string, error) {
 		return "", fmt.Errorf("read the key: %w", err)
 	}
 	defer f.Close()
-	b := make([]byte, maxKey)
-	n, err := f.Read(b)
-	if n == 0 || n == maxKey {
-		return "", fmt.Errorf("read the key: %s holds none (%v)", k.file, err)
+	b, err := io.ReadAll(io.LimitReader(f, maxKey+1))
+	if err != nil {
+		return "", fmt.Errorf("read the key: %w", err)
 	}
-	return strings.TrimSpace(string(b[:n])), nil
+	secret := strings.TrimSpace(string(b))
+	if secret == "" || len(b) > maxKey {
+		return "", fmt.Errorf("read the key: %s does not hold one", k.file)
+	}
+	return secret, nil
 }
 
 // Require is Read for engines that take nobody without a key.

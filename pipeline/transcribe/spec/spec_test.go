@@ -42,6 +42,32 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+func TestURLs(t *testing.T) {
+	for _, c := range []struct{ text, want, err string }{
+		{"engine:", "wss://usual/v1", ""},
+		{"engine:?endpoint=ws://host:1/v2", "ws://host:1/v2", ""},
+		{"engine:?endpoint=http://host", "", "a URL of ws or wss"},
+		{"engine:?endpoint=ws://me:abc@host", "", "must not hold a password"},
+		{"engine:?endpoint=host", "", "names no host"},
+		{"engine:?endpoint=ws://me:abc%25zz@host", "", "cannot be read"},
+		{"engine:abc", "", "engine:?option=value"},
+	} {
+		s, err := Parse(c.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Bare()
+		u := s.URL("endpoint", "wss://usual/v1", "ws", "wss")
+		err = s.Err()
+		switch {
+		case c.err == "" && (err != nil || u.String() != c.want):
+			t.Errorf("%s: %v, %v", c.text, u, err)
+		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "abc")):
+			t.Errorf("%s: error %v, want %q", c.text, err, c.err)
+		}
+	}
+}
+
 func TestCommandOptionsStandFirst(t *testing.T) {
 	for text, want := range map[string]string{
 		"command:?streams=2 ./prog --a='b?c=d'": "./prog --a='b?c=d'",

@@ -1,0 +1,163 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"verbatim/media/audio"
+	"verbatim/pipeline"
+	"verbatim/pipeline/transcribe"
+)
+
+// What is told. Names follow prometheus.io/docs/practices/naming.
+var (
+	tracks = desc("tracks", "Tracks that are taken in or transcribed, by the state of their transcription (none: there is no recognizer, or it has not begun).", "state")
+
+	arrived = desc("audio_seconds_total", "Audio of all tracks, by how it arrived. What was shed was received or recovered before and counts there, too.", "kind")
+	made    = desc("transcript_seconds_total", "Audio that transcripts speak for, or that was given up (skipped).", "outcome")
+	pending = desc("transcript_pending_seconds", "Audio of running tracks that is still to be transcribed.")
+
+	segments = desc("segments_total", "Segments that were stored, by the recognizer.", "engine")
+	commit   = desc("commit_seconds", "How long the database took to store segments and move a transcript on.")
+	delay    = desc("segment_delay_seconds", "How long after the end of what was said its segment was stored.")
+
+	streams = desc("recognizer_streams", "Streams that are open at a recognizer.", "engine")
+	waiting = desc("recognizer_waiting_tracks", "Tracks that wait for a free stream of a recognizer.", "engine")
+	opened  = desc("recognizer_streams_opened_total", "Streams that a recognizer opened.", "engine")
+	failed  = desc("recognizer_failures_total", "Streams of a recognizer that could not be opened or ended before their time.", "engine")
+	finals  = desc("recognizer_finals_total", "Final results of a recognizer.", "engine")
+	circuit = desc("recognizer_circuit_open", "1 while a recognizer is taken to be away and only tried now and then, else 0.", "engine")
+
+	logs        = desc("tracklog_open_logs", "Track logs that are open.")
+	memory      = desc("tracklog_memory_bytes", "Memory that holds audio of track logs.")
+	memoryLimit = desc("tracklog_memory_limit_bytes", "Memory above which audio that cannot be written is shed.")
+	shed        = desc("tracklog_shed_seconds_total", "Audio that was given up because it could not be written and memory was full.")
+	logFailures = desc("tracklog_failures_total", "Attempts to write or sync a track log that failed.", "operation")
+
+	sessions = desc("sessions", "Sessions that there are.", "via")
+	begun    = desc("sessions_started_total", "Sessions that began.", "via")
+	refused  = desc("sessions_refused_total", "Clients that were refused because there were too many sessions.", "via")
+	conns    = desc("ingest_connections", "WebSockets over which audio may come.")
+	dropped  = desc("media_dropped_datagrams_total", "Datagrams that came faster than their sessions took them.")
+
+	watchers = desc("event_streams", "Event streams (SSE) that are open.")
+	cutOff   = desc("event_streams_cut_off_total", "Event streams that were ended because the client was too slow.")
+)
+
+var all []*prometheus.Desc
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	d := prometheus.NewDesc("verbatim_"+name, help, labels, nil)
+	all = append(all, d)
+	return d
+}
+
+// states are listed so that each is there before a track has been in it.
+var states = []transcribe.State{
+	transcribe.StateWaiting, transcribe.StateOpening, transcribe.StateLive, transcribe.StateCatchingUp, transcribe.StateIdle,
+	transcribe.StateRetrying, transcribe.StateCircuitOpen, transcribe.StateFallback, transcribe.StateFinishing,
+}
+
+// collector implements prometheus.Collector.
+type collector struct{ s Sources }
+
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range all {
+		ch <- d
+	}
+}
+
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	out := sink{ch}
+	out.pipeline(c.s.Pipeline())
+	if c.s.Engines != nil {
+		for _, e := range c.s.Engines() {
+			out.engine(e)
+		}
+	}
+	c.collectLogs(out)
+	c.collectSessions(out)
+}
+
+// sink is where the numbers go.
+type sink struct{ ch chan<- prometheus.Metric }
+
+func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (s sink) counter(d *prometheus.Desc, v float64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+}
+
+func (s sink) histogram(d *prometheus.Desc, h pipeline.Histogram) {
+	buckets := make(map[float64]uint64, len(h.Bounds))
+	for i, b := range h.Bounds {
+		buckets[b] = h.Counts[i]
+	}
+	s.ch <- prometheus.MustNewConstHistogram(d, h.Count, h.Sum, buckets)
+}
+
+func seconds(ticks int64) float64 { return float64(ticks) / audio.TickRate }
+
+func (s sink) pipeline(p pipeline.Stats) {
+	for _, st := range states {
+		s.gauge(tracks, float64(p.Tracks[string(st)]), string(st))
+	}
+	s.gauge(tracks, float64(p.Tracks[""]), "none")
+
+	a := p.Ticks.Arrived
+	s.counter(arrived, seconds(a.Received), "received")
+	s.counter(arrived, seconds(a.Recovered), "recovered")
+	s.counter(arrived, seconds(a.Concealed), "concealed")
+	s.counter(arrived, seconds(a.Silence), "silence")
+	s.counter(arrived, seconds(a.Discontinuity), "discontinuity")
+	s.counter(arrived, seconds(a.Shed), "shed")
+	s.counter(made, seconds(p.Ticks.Transcribed), "transcribed")
+	s.counter(made, seconds(p.Ticks.Skipped), "skipped")
+	s.gauge(pending, seconds(p.Pending))
+
+	for engine, n := range p.Segments {
+		s.counter(segments, float64(n), engine)
+	}
+	s.histogram(commit, p.Commit)
+	s.histogram(delay, p.Delay)
+}
+
+func (s sink) engine(e transcribe.EngineStats) {
+	s.gauge(streams, float64(e.Streams), e.Name)
+	s.gauge(waiting, float64(e.Waiting), e.Name)
+	s.counter(opened, float64(e.Opened), e.Name)
+	s.counter(failed, float64(e.Failed), e.Name)
+	s.counter(finals, float64(e.Finals), e.Name)
+	open := 0.0
+	if e.CircuitOpen {
+		open = 1
+	}
+	s.gauge(circuit, open, e.Name)
+}
+
+func (c collector) collectLogs(s sink) {
+	l := c.s.Logs()
+	s.gauge(logs, float64(l.Logs))
+	s.gauge(memory, float64(l.MemoryBytes))
+	s.gauge(memoryLimit, float64(l.MemoryLimit))
+	s.counter(shed, seconds(l.Shed))
+	s.counter(logFailures, float64(l.WriteFailures), "write")
+	s.counter(logFailures, float64(l.SyncFailures), "sync")
+}
+
+func (c collector) collectSessions(s sink) {
+	m, i := c.s.Media(), c.s.Ingest()
+	s.gauge(sessions, float64(m.Sessions), "whip")
+	s.gauge(sessions, float64(i.Sessions), "ingest")
+	s.counter(begun, float64(m.Begun), "whip")
+	s.counter(begun, float64(i.Begun), "ingest")
+	s.counter(refused, float64(m.Refused), "whip")
+	s.counter(refused, float64(i.Refused), "ingest")
+	s.gauge(conns, float64(i.Connections))
+	s.counter(dropped, float64(m.Dropped))
+
+	e := c.s.Events()
+	s.gauge(watchers, float64(e.Subscribers))
+	s.counter(cutOff, float64(e.CutOff))
+}

@@ -61,10 +61,17 @@ func TestRetention(t *testing.T) {
 		stop := s.background(time.Hour)
 		meetingID, trackID := s.speak(t, toneCode(100))
 		// Another track never gets a transcript: its engine hangs.
-		hang := newGate(0)
-		other := w.server(supervisor(hang.engine()), nobody, quiet)
+		awake := make(chan struct{})
+		hangs := spell{func(ctx context.Context) error {
+			select {
+			case <-awake:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}}
+		other := w.server(supervisor(hangs), nobody, quiet)
 		_, pendingID := other.speak(t, toneCode(100))
-		<-hang.reached
 
 		synctest.Wait()
 		before := must[meeting.Meeting](t)(s.Meeting(t.Context(), meetingID))
@@ -104,7 +111,7 @@ func TestRetention(t *testing.T) {
 		if n, err := other.heard(t, meetingID, pendingID); n == 0 || err != nil {
 			t.Errorf("of what is pending %d samples are left, %v", n, err)
 		}
-		close(hang.open)
+		close(awake)
 		other.finish(t)
 		s.finish(t)
 		stop()

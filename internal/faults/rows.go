@@ -17,10 +17,10 @@ import (
 
 const (
 	// A server that is killed loses what it had not written yet: it writes every
-	// 500 ms. Power loss takes what was not fsynced, which is done with every
-	// second of those writes. The rest is for a busy machine.
-	unwritten = 700 * time.Millisecond
-	unsynced  = 1700 * time.Millisecond
+	// 100 ms. Power loss takes what was not fsynced, which is done every second.
+	// The rest is for a busy machine.
+	unwritten = 500 * time.Millisecond
+	unsynced  = 1500 * time.Millisecond
 )
 
 // row is one fault.

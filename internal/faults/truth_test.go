@@ -77,12 +77,12 @@ func TestFates(t *testing.T) {
 			w.sent = append(w.sent, sending{at, rejoined})
 		}
 	}
-	tr := w.truth([]time.Time{death}, 700*time.Millisecond)
+	tr := w.truth([]time.Time{death}, 500*time.Millisecond)
 	for i, got := range tr.fates {
 		want := kept
 		switch at := zero.Add(time.Duration(i) * perNumber); {
-		case at.Before(death.Add(-900 * time.Millisecond)):
 		case at.Before(death.Add(-700 * time.Millisecond)):
+		case at.Before(death.Add(-500 * time.Millisecond)):
 			continue // at the border
 		case at.Before(death.Add(-100 * time.Millisecond)):
 			want = edge
@@ -114,7 +114,7 @@ func TestJudge(t *testing.T) {
 		{"the account", func(d *document) { d.Meeting.Tracks[0].Coverage.ReceivedMS++ }, 1},
 		{"the transcript's account", func(d *document) { d.Meeting.Coverage.PendingMS++ }, 1},
 		{"what was in memory", func(d *document) {
-			d.Missing = []transcript.Missing{{Kind: transcript.Shed, MissingMS: 500}}
+			d.Missing = []transcript.Missing{{Kind: transcript.Shed, MissingMS: 400}}
 		}, 0},
 		{"more than that", func(d *document) {
 			d.Missing = []transcript.Missing{{Kind: transcript.Shed, MissingMS: 800}}

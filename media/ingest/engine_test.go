@@ -129,6 +129,7 @@ func TestHalfOpenConnectionIsReplaced(t *testing.T) {
 	inWorld(t, 0, func(t *testing.T, w *world) {
 		first, r := w.hello(16000, "")
 		first.audio(0, 16000)
+		synctest.Wait() // until all of it is taken in
 		second, again := w.hello(16000, r.Resume)
 		if again.Next != 16000 {
 			t.Errorf("next is %d", again.Next)

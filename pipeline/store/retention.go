@@ -45,8 +45,9 @@ func (s *Store) ExpireAudio(ctx context.Context, trackID string, at time.Time) e
 	})
 }
 
-// Latest is the latest time that is stored, the zero time in an empty store. Of
-// an unfinished track that is the end of as much of it as is known here.
+// Latest is the latest time that is stored, the zero time in an empty store. How
+// long an unfinished track is does not count: what a client sends late and faster
+// than time (media/ingest) makes it longer than the time since its start.
 func (s *Store) Latest(ctx context.Context) (at time.Time, err error) {
 	err = s.view(ctx, "latest time", func(tx *sql.Tx) error {
 		var us sql.NullInt64
@@ -58,8 +59,7 @@ func (s *Store) Latest(ctx context.Context) (at time.Time, err error) {
 				UNION ALL SELECT MAX(left_at) FROM participants
 				UNION ALL SELECT MAX(finished_at) FROM tracks
 				UNION ALL SELECT MAX(audio_expired_at) FROM tracks
-				UNION ALL SELECT MAX(started_at +
-					(received + recovered + concealed + silence + discontinuity + shed) * 125 / 6) FROM tracks
+				UNION ALL SELECT MAX(started_at) FROM tracks
 			) AS times`).Scan(&us)
 		if us.Valid {
 			at = fromMicro(us.Int64)

@@ -125,7 +125,7 @@ func BenchmarkOpen(b *testing.B) {
 }
 
 // BenchmarkFlush is one round of the flusher over 1,000 live tracks that have
-// half a second each to write.
+// 100 ms each to write.
 func BenchmarkFlush(b *testing.B) {
 	for _, sync := range []bool{false, true} {
 		b.Run(fmt.Sprintf("sync=%v", sync), func(b *testing.B) {
@@ -139,7 +139,7 @@ func BenchmarkFlush(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				for i, l := range logs {
-					appendAll(b, l, tx[i].coded(25, benchPayload)...)
+					appendAll(b, l, tx[i].coded(5, benchPayload)...)
 				}
 				b.StartTimer()
 				if s.flush(sync) > 0 {

@@ -36,9 +36,20 @@
 // last (u32). In memory the same bytes are used, so that writing is copying.
 //
 // A file is read up to the first frame whose length, CRC, Seq, Start or content
-// cannot be; Open cuts it there. This is also why a write that failed half-way
-// does no harm: the next one begins at the same offset, and what an older
-// attempt left behind it never carries the Seq that would have to follow.
+// cannot be. If no good frame lies behind that, Open cuts the file there. This is
+// also why a write that failed half-way does no harm: the next one begins at the
+// same offset, and what an older attempt left behind it never carries the Seq
+// that would have to follow. If there are good ones, of a Seq, a Start and an At
+// that can follow, Open writes the file anew with shed packets in place of what
+// cannot be read, and brings the End's totals in line (repair.go). A crash may
+// leave such holes, too: the system writes pages in any order.
+//
+// # Expiry
+//
+// Log.Expire writes the file of a log that has ended anew, all coded packets shed:
+// a temporary file, fsync, rename, fsync of the folder; then the old file, which
+// has no name any more, is cut to nothing. Reads that began before end with
+// ErrExpired.
 //
 // # When the disk fails or is full
 //

@@ -70,7 +70,7 @@ type rewriting struct {
 	content
 	l    *Log
 	file file
-	runs
+	runs runs
 }
 
 func (l *Log) rewrite() (*rewriting, error) {
@@ -92,21 +92,21 @@ func (r *rewriting) add(f frame) error {
 		r.ended = true
 	}
 	r.take(&f)
-	if r.runs.add(f); len(r.out) < markEvery {
+	if r.runs.add(f); len(r.runs.out) < markEvery {
 		return nil
 	}
 	return r.drain()
 }
 
 func (r *rewriting) drain() error {
-	if len(r.out) == 0 {
+	if len(r.runs.out) == 0 {
 		return nil
 	}
-	f, _ := parse(r.out)
+	f, _ := parse(r.runs.out)
 	r.marks = addMark(r.marks, mark{f.p.Seq, f.p.Start, r.size})
-	_, err := r.file.WriteAt(r.out, r.size)
-	r.size += int64(len(r.out))
-	r.out = r.out[:0]
+	_, err := r.file.WriteAt(r.runs.out, r.size)
+	r.size += int64(len(r.runs.out))
+	r.runs.out = r.runs.out[:0]
 	return err
 }
 

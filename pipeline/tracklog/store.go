@@ -28,7 +28,7 @@ type Options struct {
 	Dir         string        // made if missing; a log is <Dir>/<meeting>/<track>.log
 	MemoryBytes int64         // for the chunks of all logs together; 64 MiB
 	TailBytes   int           // written bytes per log that stay in memory for readers; 32 KiB
-	WriteEvery  time.Duration // 500 ms
+	WriteEvery  time.Duration // 100 ms: what a server that is killed has not written
 	SyncEvery   time.Duration // 1 s; below 0: never fsync
 	Logger      *slog.Logger  // slog.Default
 }
@@ -70,7 +70,7 @@ func New(o Options) (*Store, error) {
 		o.TailBytes = 32 << 10
 	}
 	if o.WriteEvery <= 0 {
-		o.WriteEvery = 500 * time.Millisecond
+		o.WriteEvery = 100 * time.Millisecond
 	}
 	if o.SyncEvery == 0 {
 		o.SyncEvery = time.Second

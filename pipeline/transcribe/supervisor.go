@@ -137,6 +137,9 @@ const (
 	// next one twice as long if that did not help.
 	firstGiveUp = 30 * audio.FrameRate
 	giveUpTries = 5
+	// lastDeadline is how long a track that is over waits for an engine that takes
+	// its audio and says nothing.
+	lastDeadline = 24 * time.Hour
 	// After stuckTries failures in a row a track tries the fallback, though the
 	// engine works for others.
 	stuckTries = 3
@@ -196,14 +199,14 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 }
 
 // hopeless reports whether a stretch of the track is what the engine fails on.
-// An engine that is away fails on everything: that says nothing about the track.
-// One that has got all of an ended track has its last deadline.
+// One that fails on everything is away, which says nothing about the track; only
+// a track that is over does not wait for it for more than a day.
 func (f *feed) hopeless(since time.Time, err error) bool {
 	r := f.r
 	if errors.As(err, new(*sinkError)) || !f.opened || r.retries < giveUpTries || time.Since(since) < r.s.cfg.GiveUpAfter {
 		return false
 	}
-	return f.ended || f.e.heardSince(since)
+	return f.e.heardSince(since) || f.ended && time.Since(since) >= lastDeadline
 }
 
 // giveUpSome accounts for what comes next in the track as not transcribed.

@@ -131,7 +131,9 @@ func TestIdleConnections(t *testing.T) {
 	t.Run("are kept alive by a message", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var heard []string
+			over := make(chan struct{})
 			s := serve(t, accepted(t, func(ws *websocket.Conn) {
+				defer close(over)
 				for {
 					ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 					kind, b, err := ws.Read(ctx)
@@ -158,6 +160,7 @@ func TestIdleConnections(t *testing.T) {
 			if err := stream.Close(); err != nil {
 				t.Error(err)
 			}
+			<-over
 			if len(heard) != 15 || heard[0] != "MessageBinary audio" || heard[1] != "MessageText here" {
 				t.Errorf("%d messages: %q", len(heard), heard)
 			}

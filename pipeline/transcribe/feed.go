@@ -47,7 +47,8 @@ const (
 	flushAfter = 800 * time.Millisecond
 	forceAfter = 3 * time.Second
 	forceLater = 10 * time.Second
-	yieldAfter = time.Second // of silence, if others wait
+	stallAfter = 2 * time.Second // in which nothing came, a stall is taken for a pause
+	yieldAfter = time.Second     // of silence, if others wait
 	homeAfter  = 5 * time.Second
 	// What is written is live as long as it is not older than that, and it is
 	// catching up from behindBy on.
@@ -404,17 +405,23 @@ func (f *feed) tick(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
-	case f.flushing() && f.quiet(time.Since(f.got)) >= flushAfter:
+	case f.flushing() && f.paused(time.Since(f.got)):
 		return f.flush(ctx)
 	}
 	return nil
 }
 
+// paused reports whether a speaker has paused, rather than their network in the
+// middle of a word.
+func (f *feed) paused(waited time.Duration) bool {
+	return f.detector.Silence() >= pause && f.quiet(waited) >= flushAfter || waited >= stallAfter
+}
+
 // lending reports whether someone has just stopped speaking and the engine has
 // not said its last word on it.
 func (f *feed) lending() bool {
-	if f.s == nil || f.s.lent >= maxLent || f.detector.LastSpeech() == 0 || f.detector.Silence() < pause {
-		return false
+	if f.s == nil || f.s.lent >= maxLent || f.detector.LastSpeech() == 0 || f.detector.Silence() < pause || f.detector.Stirs() {
+		return false // nobody was heard, or a word may just have begun
 	}
 	_, flushes := f.s.stream.(Flusher)
 	return !flushes && f.r.isPending()

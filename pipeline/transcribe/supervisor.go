@@ -146,6 +146,10 @@ const (
 	maxStalls  = 4 // doublings of StallTimeout
 )
 
+// maxSinkWait is how long a store that fails is left alone: it is ours, and has
+// few to serve.
+const maxSinkWait = 2 * time.Second
+
 // Run transcribes a track from sample `through` on, until everything up to its
 // End is committed. It goes on for as long as that takes, so that an error is
 // that of ctx, ErrNotOwner, or the log's.
@@ -187,7 +191,11 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 			wait = backoff/2 + rand.N(backoff/2+1)
 			backoff = min(2*backoff, s.cfg.MaxBackoff)
 		}
-		s.cfg.Logger.Warn("recognizer failed; the audio waits in the log", "track", track,
+		what := "recognizer failed; the audio waits in the log"
+		if errors.As(err, new(*sinkError)) {
+			what, wait = "the transcript could not be stored; the audio waits in the log", min(wait, maxSinkWait)
+		}
+		s.cfg.Logger.Warn(what, "track", track,
 			"engine", r.status.Engine, "at_ms", r.position()/(audio.FrameRate/1000), "retry_in", wait, "err", err)
 		r.state(StateRetrying, nil)
 		select {

@@ -161,6 +161,12 @@ func (d *Detector) Write(pcm []int16) {
 // Speech reports whether someone speaks, the hangover included.
 func (d *Detector) Speech() bool { return d.speech }
 
+// Stirs reports whether the newest hop is as loud as speech that goes on, so that
+// speech may be beginning, or it was a click.
+func (d *Detector) Stirs() bool {
+	return d.hops > 0 && d.levels[(d.hops-1)%medianHops] >= d.off
+}
+
 // Position is the number of samples that were judged: all that were written,
 // down to whole hops.
 func (d *Detector) Position() int64 { return d.hops * hop }

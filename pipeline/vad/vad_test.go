@@ -258,6 +258,23 @@ func TestNobodyIsLearnedAsTheRoom(t *testing.T) {
 	}
 }
 
+// TestStirs: a word stirs before it is speech.
+func TestStirs(t *testing.T) {
+	var d Detector
+	d.Write(mix(zeros(3*second), white(3*second), dbfs(-55)))
+	if d.Stirs() || d.Speech() {
+		t.Fatalf("a quiet room: stirs %v, speech %v", d.Stirs(), d.Speech())
+	}
+	voice := make([]int16, 2*hop)
+	for i := range voice {
+		voice[i] = int16(4000 * math.Sin(float64(i)/4))
+	}
+	d.Write(voice)
+	if !d.Stirs() || d.Speech() {
+		t.Errorf("20 ms of a voice: stirs %v, speech %v, want true and not yet", d.Stirs(), d.Speech())
+	}
+}
+
 // TestClicksAfterSpeech: they must not hold an utterance open.
 func TestClicksAfterSpeech(t *testing.T) {
 	voice := speech.PCM(speech.Names[0])

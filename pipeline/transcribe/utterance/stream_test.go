@@ -84,6 +84,7 @@ func (l *listener) check(from, to int, skipped int64) {
 		if f.Start < at || f.End < f.Start {
 			l.t.Errorf("a final from %d to %d after %d", f.Start, f.End, at)
 		}
+		cut := f.Start == at // there was no silence in between
 		at = f.End
 		var words []string
 		for _, w := range f.Words {
@@ -98,6 +99,9 @@ func (l *listener) check(from, to int, skipped int64) {
 		}
 		if f.Text != strings.Join(words, " ") {
 			l.t.Errorf("text %q of words %q", f.Text, words)
+		}
+		if n := len(got); cut && n > 0 && len(words) > 0 && words[0] == got[n-1] {
+			words = words[1:] // a cut in its middle leaves two halves that can both be read
 		}
 		got = append(got, words...)
 	}

@@ -51,7 +51,7 @@ test: deps-test build ## install what the tests need, then run them all
 	$(call heading,go mod tidy -diff)
 	@go mod tidy -diff
 	$(call heading,go test -race)
-	@go test -race -tags $(TAGS) ./...
+	@scripts/race.sh -tags $(TAGS)
 	$(call heading,libopus: go vet and go test)
 	@go vet -tags $(OPUS) ./media/codec ./cmd/verbatim
 	@go test -tags $(OPUS) ./media/codec ./pipeline/decode

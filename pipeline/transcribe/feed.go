@@ -473,7 +473,7 @@ func (f *feed) due(waited time.Duration) bool {
 	}
 	if f.e.crowded() {
 		switch {
-		case held >= 2*cfg.Turn, held >= cfg.Turn && breathes, waited > 0 && quiet >= yieldAfter:
+		case held >= 2*cfg.Turn<<min(f.r.cuts, maxDoublings), held >= cfg.Turn && breathes, waited > 0 && quiet >= yieldAfter:
 			return true
 		}
 	}

@@ -166,10 +166,10 @@ func (q *results) over(ctx context.Context, pos int64) error {
 	return q.r.commit(ctx, pos, nil)
 }
 
-// vanished reports whether the words of the last interim lie before those of this
-// result, and no final has come of them.
+// vanished reports whether the words of the last interim lie before this result,
+// and no final has come of them.
 func (q *results) vanished(u Utterance) bool {
-	if q.shown == nil || u.Text == "" {
+	if q.shown == nil {
 		return false
 	}
 	start := u.Start
@@ -236,6 +236,9 @@ func (q *results) place(res Result) Utterance {
 	for _, w := range res.Words {
 		w.Start, w.End = at(w.Start), at(w.End)
 		u.Words = append(u.Words, w)
+	}
+	if n := len(u.Words); n > 0 { // or the last word would be said again by another stream
+		u.Start, u.End = min(u.Start, u.Words[0].Start), max(u.End, u.Words[n-1].End)
 	}
 	return u
 }

@@ -76,7 +76,8 @@ type Config struct {
 	// speaks.
 	IdleAfter time.Duration
 	// Turn is how long a stream is kept while others wait for it (10 s): then it
-	// is given back in the next pause, and after twice as long in any case.
+	// is given back in the next pause, and after twice as long in any case (and
+	// twice as long again each time that this comes to nothing).
 	Turn time.Duration
 	// GiveUpAfter is for how long a stretch of audio is tried that the engine
 	// fails on, though it recognizes others (10 min, and giveUpTries times).
@@ -143,7 +144,8 @@ const (
 	// After stuckTries failures in a row a track tries the fallback, though the
 	// engine works for others.
 	stuckTries = 3
-	maxStalls  = 4 // doublings of StallTimeout
+	// maxDoublings of StallTimeout, and of Turn.
+	maxDoublings = 4
 )
 
 // maxSinkWait is how long a store that fails is left alone: it is ours, and has
@@ -160,6 +162,12 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 		before := r.position()
 		f := newFeed(r)
 		err := f.run(ctx)
+		progress := r.position() > before
+		if progress {
+			r.cuts = 0
+		} else if errors.Is(err, errCut) {
+			r.cuts++
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -174,12 +182,12 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 		if f.ended && r.position() >= f.pos && !errors.As(err, new(*sinkError)) {
 			return nil // it failed when there was nothing left to say
 		}
-		if r.position() > before {
+		if progress {
 			backoff, since, r.retries, r.stalls, r.giveUp = s.cfg.MinBackoff, time.Now(), 0, 0, firstGiveUp
 		}
 		r.failed()
 		if errors.Is(err, errStalled) {
-			r.stalls = min(r.stalls+1, maxStalls)
+			r.stalls = min(r.stalls+1, maxDoublings)
 		}
 		if f.hopeless(since, err) {
 			if r.giveUpSome(ctx, err) == nil {
@@ -281,6 +289,7 @@ type run struct {
 	sink    Sink
 	retries int   // failures since failedAt was committed
 	stalls  int   // those of them in which the engine went silent
+	cuts    int   // errCuts in a row that came to nothing
 	giveUp  int64 // samples
 	// vanished is where an interim came to nothing, and was heard again.
 	vanished int64

@@ -199,12 +199,13 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 			wait = backoff/2 + rand.N(backoff/2+1)
 			backoff = min(2*backoff, s.cfg.MaxBackoff)
 		}
-		what := "recognizer failed; the audio waits in the log"
+		log := s.cfg.Logger.With("track", track, "engine", r.status.Engine, "at_ms", r.position()/(audio.FrameRate/1000), "err", err)
 		if errors.As(err, new(*sinkError)) {
-			what, wait = "the transcript could not be stored; the audio waits in the log", min(wait, maxSinkWait)
+			wait = min(wait, maxSinkWait)
+			log.Warn("the transcript could not be stored; the audio waits in the log", "retry_in", wait)
+		} else {
+			log.Warn("recognizer failed; the audio waits in the log", "retry_in", wait)
 		}
-		s.cfg.Logger.Warn(what, "track", track,
-			"engine", r.status.Engine, "at_ms", r.position()/(audio.FrameRate/1000), "retry_in", wait, "err", err)
 		r.state(StateRetrying, nil)
 		select {
 		case <-time.After(wait):

@@ -161,10 +161,10 @@ func (d *Detector) Write(pcm []int16) {
 // Speech reports whether someone speaks, the hangover included.
 func (d *Detector) Speech() bool { return d.speech }
 
-// Stirs reports whether the newest hop is as loud as speech that goes on, so that
-// speech may be beginning, or it was a click.
+// Stirs reports whether the newest 20 ms are as loud as speech that begins: it may
+// be a word, or a click.
 func (d *Detector) Stirs() bool {
-	return d.hops > 0 && d.levels[(d.hops-1)%medianHops] >= d.off
+	return d.hops > 1 && d.levels[(d.hops-1)%medianHops] >= d.on && d.levels[(d.hops-2)%medianHops] >= d.on
 }
 
 // Position is the number of samples that were judged: all that were written,

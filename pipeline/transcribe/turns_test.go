@@ -85,10 +85,15 @@ func (l *toneLog) Tail() int64 {
 func (l *toneLog) Read(ctx context.Context, from uint64) iter.Seq2[audio.Packet, error] {
 	return func(yield func(audio.Packet, error) bool) {
 		var b []byte
+		timer := time.NewTimer(time.Hour)
+		defer timer.Stop()
 		for seq := int(from); ; seq++ {
-			select {
-			case <-time.After(time.Until(l.due(seq))):
-			case <-ctx.Done():
+			if d := time.Until(l.due(seq)); d > 0 {
+				timer.Reset(d)
+				select {
+				case <-timer.C:
+				case <-ctx.Done():
+				}
 			}
 			if ctx.Err() != nil {
 				yield(audio.Packet{}, ctx.Err())

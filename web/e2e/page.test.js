@@ -278,7 +278,7 @@ test('with the keyboard alone: join, mute, leave', async () => {
   await reach('leave');
   await page.keyboard.press('Enter');
   await state(page, 'left');
-  assert.equal(await page.evaluate(() => document.activeElement.id), 'rejoin');
+  await until(() => page.evaluate(() => document.activeElement.id === 'rejoin'), 'the focus to be where one comes back');
   await page.keyboard.press('Enter');
   await state(page, 'connected');
   await until(() => page.$eval('#level', (n) => n.value > 0), 'the level to move');

@@ -51,7 +51,7 @@ func drawWorld(rt *rapid.T) *chaosWorld {
 	ms := func(name string, from, to int) time.Duration {
 		return time.Duration(rapid.IntRange(from, to).Draw(rt, name)) * time.Millisecond
 	}
-	w := &chaosWorld{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}
+	w := &chaosWorld{cfg: Config{Logger: slog.New(slog.DiscardHandler), GiveUpAfter: 24 * time.Hour}}
 	w.cfg.IdleAfter = ms("idle after", 1500, 20000)
 	w.cfg.Turn = ms("turn", 500, 8000)
 	n := rapid.IntRange(1, 3).Draw(rt, "tracks")
@@ -67,6 +67,7 @@ func drawWorld(rt *rapid.T) *chaosWorld {
 	for i, e := range w.engines {
 		e.halves = halves && !e.wordless
 		e.name = fmt.Sprint("engine", i)
+		e.keeps = i > 0 // two that both forget the same words are beyond help
 	}
 	for range rapid.IntRange(0, 2).Draw(rt, "restarts") {
 		w.restarts = append(w.restarts, ms("restart after", 1, 40000))
@@ -184,6 +185,9 @@ func drawTrack(rt *rapid.T) *chaosTrack {
 		h := hole{at: rapid.IntRange(0, 1500).Draw(rt, "hole at"), n: rapid.IntRange(1, 40).Draw(rt, "hole of"), mute: rapid.Bool().Draw(rt, "mute")}
 		if rapid.Bool().Draw(rt, "a long one") {
 			h.n *= 20
+		}
+		if h.mute { // of whole words: what is left of one may be too short for one
+			h.at, h.n = h.at/5*5, (h.n+4)/5*5
 		}
 		c.smooth = c.smooth && !h.mute && h.n < 900/20
 		holes = append(holes, h)
@@ -347,12 +351,13 @@ type chaosEngine struct {
 	mum      bool          // no interims
 	twice    bool          // says finals twice
 	halves   bool          // says something of a word that was torn
+	keeps    bool          // there is a final of whatever was shown
 	late     time.Duration // from a result to its arrival
 	costs    time.Duration // what a second of audio takes it
 	hush     int64         // samples of pause after which an utterance is over
 	longest  int           // words in an utterance
 	ends     int           // what End is
-	jitter   int64         // samples: by how much words are misplaced, at most
+	jitter   int64         // samples: by how much words are misplaced, at most; they are short, 100 ms
 	lives    time.Duration // of a stream; 0: for ever
 	fates    [][]fate      // per track, of its first streams
 
@@ -401,14 +406,14 @@ func drawEngine(rt *rapid.T, tracks int) *chaosEngine {
 	}
 	e.ends = num("end", 0, 2)
 	if rare("jitters") {
-		e.jitter = int64(num("jitter ms", 0, 30)) * 16
+		e.jitter = int64(num("jitter ms", 0, 12)) * 16
 	}
 	if rare("paced") {
 		e.limits.Speed = float64(num("speed", 11, 40)) / 10
 	}
 	if rare("mortal") {
 		// Long enough to say something each time.
-		least := (4*time.Second + time.Duration(e.hush)*time.Second/16000) * max(time.Second, e.costs) / time.Second
+		least := time.Duration(float64(4*time.Second+time.Duration(e.hush)*time.Second/16000) * max(1, e.costs.Seconds()))
 		e.lives = least + e.late + time.Duration(num("lives ms", 0, 10000))*time.Millisecond
 		if rapid.Bool().Draw(rt, "told") {
 			e.limits.Session = e.lives
@@ -669,7 +674,7 @@ func (s *chaosStream) drops(Result) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	before, again := e.dropped[s.o.Track]
-	if s.finals != s.fate.drop || s.shown < n || again && first <= before || e.longest < 1000 || s.heard[n-1].Text == "half" {
+	if e.keeps || s.finals != s.fate.drop || s.shown < n || again && first <= before || e.longest < 1000 || s.heard[n-1].Text == "half" {
 		return false
 	}
 	e.dropped[s.o.Track] = last

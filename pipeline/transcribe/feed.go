@@ -68,7 +68,7 @@ type feed struct {
 	detector vad.Detector
 	recent   []int16 // what lies before pos, up to wake
 
-	e      *engine // the one in use, or used last
+	e      *engine // the one in use, or used last; at first, the one to use
 	s      *session
 	opened bool // it has opened a stream
 	ended  bool // the track's End was read
@@ -88,7 +88,7 @@ type session struct {
 
 func newFeed(r *run) *feed {
 	from := max(0, r.position()-preroll)
-	f := &feed{r: r, decode: decode.New(), pos: from, origin: from, got: time.Now()}
+	f := &feed{r: r, e: r.s.engines[0], decode: decode.New(), pos: from, origin: from, got: time.Now()}
 	f.next = r.log.SeqAt(max(0, from-warmup) * audio.TicksPerSample)
 	r.wrote(from, 0)
 	return f
@@ -96,6 +96,11 @@ func newFeed(r *run) *feed {
 
 // run goes on until the track is transcribed to its end, or something fails.
 func (f *feed) run(ctx context.Context) error {
+	if f.r.stuck() >= stuckTries { // it may be the silence that streams die of
+		if done, err := f.skip(ctx, f.r.position()+touch); err != nil || done {
+			return err
+		}
+	}
 	for {
 		e, err := f.r.choose(ctx)
 		if err != nil {
@@ -107,7 +112,7 @@ func (f *feed) run(ctx context.Context) error {
 		if err != nil || f.ended {
 			return err
 		}
-		if err := f.idle(ctx); err != nil || f.ended {
+		if done, err := f.idle(ctx); err != nil || done {
 			return err
 		}
 	}
@@ -154,7 +159,7 @@ func (f *feed) stream(ctx context.Context) error {
 		consumed <- err
 	}()
 	err = f.begin(sctx)
-	if err == nil {
+	if err == nil && !f.ended {
 		err = f.take(sctx, f.due)
 	}
 	if err == nil {
@@ -221,18 +226,23 @@ func (f *feed) blame(err error) {
 	}
 }
 
-// idle reads on without a stream until someone speaks, or the track ends.
-func (f *feed) idle(ctx context.Context) error {
-	r := f.r
+// idle is what there is between two streams.
+func (f *feed) idle(ctx context.Context) (done bool, err error) {
 	if f.detector.Speech() {
-		return nil
+		return false, nil
 	}
-	r.state(StateIdle, f.e)
-	err := f.take(ctx, func(time.Duration) bool { return f.detector.Speech() })
-	if err == nil && f.ended {
-		err = r.commit(ctx, f.pos, nil)
+	f.r.state(StateIdle, f.e)
+	return f.skip(ctx, 0)
+}
+
+// skip reads on without a stream until someone speaks beyond a sample, or the
+// track ends: done, unless a word may have begun at the very end.
+func (f *feed) skip(ctx context.Context, beyond int64) (done bool, err error) {
+	err = f.take(ctx, func(time.Duration) bool { return f.detector.Speech() && f.lastSpeech() > beyond })
+	if err != nil || !f.ended || f.detector.Stirs() || f.lastSpeech() > f.r.position() {
+		return false, err
 	}
-	return err
+	return true, f.r.commit(ctx, f.pos, nil)
 }
 
 // take reads packets until the track ends or enough is true, which is asked

@@ -18,7 +18,8 @@ const (
 	// where audio follows: a speaker may have begun a word there, even if nobody
 	// seems to speak yet.
 	edge = 300 * audio.FrameRate / 1000
-	// touch is by how much words that follow each other may overlap.
+	// touch is by how much words that follow each other may overlap, if that is
+	// not most of them.
 	touch = 50 * audio.FrameRate / 1000
 	// maxSpans of what a stream has said are remembered.
 	maxSpans = 256
@@ -172,11 +173,14 @@ func (q *results) vanished(u Utterance) bool {
 	if q.shown == nil {
 		return false
 	}
-	start := u.Start
-	if len(u.Words) > 0 {
+	start, leeway := u.Start, int64(slack)
+	switch {
+	case len(u.Words) > 0:
 		start = u.Words[0].Start
+	case u.Text == "": // of the silence that follows
+		leeway = -touch
 	}
-	return q.shown.End+slack < start && q.once()
+	return q.shown.End+leeway <= start && q.once()
 }
 
 // once is true once at a place: a second time, it is what the engine means.
@@ -198,8 +202,12 @@ func (q *results) trim(u *Utterance) (through int64) {
 	limit := q.cut - edge
 	n := len(u.Words)
 	switch {
-	case q.trimmed: // late, and from before that
-		return u.End
+	case q.trimmed: // late, and from before that, or said twice
+		if n > 0 {
+			u.Words = slices.DeleteFunc(u.Words, func(w Word) bool { return (w.Start+w.End)/2 >= q.again })
+			u.Text = join(u.Words)
+		}
+		return min(u.End, q.again)
 	case q.cut == 0 || u.End < limit, n == 0 && u.Text != "" && u.Start < limit:
 		return u.End
 	case u.Text == "", n > 0 && u.Words[n-1].End < limit:
@@ -272,7 +280,7 @@ func (q *results) fresh(w Word) bool {
 	if (w.Start+w.End)/2 >= q.begun {
 		return true
 	}
-	return w.End > q.begun && q.ended > 0 && w.Start >= q.ended-touch
+	return w.End > q.begun && q.ended > 0 && w.Start >= q.ended-min(touch, (w.End-w.Start)/3)
 }
 
 // known reports whether this stream has spoken for more than half of a stretch.

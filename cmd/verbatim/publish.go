@@ -148,7 +148,7 @@ func (p *publisher) wait(ctx context.Context, id string, sent int64) error {
 		return err
 	}
 	err = fmt.Errorf("the transcript is not finished after %v (--wait)", p.cmd.Wait)
-	if r := last.Transcription; r != nil {
+	if r := last.Transcription; r != nil && r.Engine != "" {
 		err = fmt.Errorf("%w: the recognizer %s is in state %s, see the server's log", err, r.Engine, r.State)
 	}
 	return err

@@ -42,7 +42,7 @@ type model struct{ hmm, lm, dict string }
 func (m model) missing() error {
 	for _, p := range []string{filepath.Join(m.hmm, "mdef"), m.lm, m.dict} {
 		if f, err := os.Open(p); err != nil {
-			return fmt.Errorf("PocketSphinx has no model here (%w): install Debian's pocketsphinx-en-us or give --hmm, --lm and --dict", err)
+			return fmt.Errorf("PocketSphinx has no model here (%w): install Debian's pocketsphinx-en-us or say where one is (hmm, lm, dict)", err)
 		} else if err := f.Close(); err != nil {
 			return err
 		}

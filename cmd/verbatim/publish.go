@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
 	"verbatim/signaling/whipclient"
@@ -124,23 +125,33 @@ func (p *publisher) arrive(ctx context.Context, id string, sent int64) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	_ = p.poll(ctx, id, func(t meeting.Track) (bool, error) {
-		return taken(t.Coverage, sent) == nil, nil
+		return taken(t, sent) == nil, nil
 	}) // what is missing is told in the end
 }
 
 // wait is over when the server has taken in all that was sent and transcribed it.
 func (p *publisher) wait(ctx context.Context, id string, sent int64) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, p.cmd.Wait, fmt.Errorf("the transcript is not finished after %v (--wait)", p.cmd.Wait))
+	wait, cancel := context.WithTimeout(ctx, p.cmd.Wait)
 	defer cancel()
-	return p.poll(ctx, id, func(t meeting.Track) (bool, error) {
+	var last meeting.Track
+	err := p.poll(wait, id, func(t meeting.Track) (bool, error) {
+		last = t
 		switch t.State {
 		case meeting.TrackComplete:
-			return true, taken(t.Coverage, sent)
+			return true, taken(t, sent)
 		case meeting.TrackIncomplete:
 			return true, fmt.Errorf("%d ms of what was said could not be transcribed", t.Coverage.SkippedMS)
 		}
 		return false, nil
 	})
+	if wait.Err() == nil || ctx.Err() != nil {
+		return err
+	}
+	err = fmt.Errorf("the transcript is not finished after %v (--wait)", p.cmd.Wait)
+	if r := last.Transcription; r != nil && r.Engine != "" {
+		err = fmt.Errorf("%w: the recognizer %s is in state %s, see the server's log", err, r.Engine, r.State)
+	}
+	return err
 }
 
 // poll looks at the publisher's track until done says so.
@@ -172,12 +183,17 @@ func (p *publisher) poll(ctx context.Context, id string, done func(t meeting.Tra
 }
 
 // taken compares what was sent (ticks, 48 kHz) with what the server accounts for.
-func taken(c meeting.Coverage, sent int64) error {
-	got := c.ReceivedMS + c.RecoveredMS
-	if want := sent / ticksPerMS; got < want-1 { // rounded to milliseconds on both sides
-		return fmt.Errorf("%d ms were sent and the server took in %d ms (%d ms lost on the way)", want, got, c.ConcealedMS)
+func taken(t meeting.Track, sent int64) error {
+	c := t.Coverage
+	got, want := c.ReceivedMS+c.RecoveredMS, sent/ticksPerMS
+	if got >= want-1 { // rounded to milliseconds on both sides
+		return nil
 	}
-	return nil
+	err := fmt.Errorf("%d ms were sent and the server took in %d ms (%d ms lost on the way)", want, got, c.ConcealedMS)
+	if t.EndedBy != "" && t.EndedBy != audio.ReasonLeft.String() {
+		err = fmt.Errorf("%w: the track had ended before that (ended_by: %s)", err, t.EndedBy)
+	}
+	return err
 }
 
 // screen prints captions as they come.

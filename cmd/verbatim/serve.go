@@ -33,7 +33,7 @@ type serveCmd struct {
 	Listen      string        `help:"Address for HTTP: pages, signaling, API (${default})." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	MediaListen string        `help:"UDP address for all media. Without a host: that port on every interface (${default})." default:":8080" placeholder:"[HOST]:PORT"`
 	Data        string        `help:"Folder for everything that is kept." default:"./data" type:"path"`
-	Recognizer  []string      `help:"What turns speech into text, a URL (${default}): pocketsphinx:, openai+http://HOST/v1, vosk+ws://HOST, deepgram:, openai-realtime:, wyoming+tcp://HOST, command:PROGRAM ARG…, or none:. A second one is the fallback while the first is away." default:"pocketsphinx:" sep:"none" placeholder:"URL"`
+	Recognizer  []string      `help:"What turns speech into text, a URL (${default}): pocketsphinx:, openai+http://HOST/v1, vosk+ws://HOST, deepgram:, openai-realtime:, wyoming+tcp://HOST, command:PROGRAM ARG…, or none:. A second one is the fallback while the first is away; the variable holds one only." default:"pocketsphinx:" sep:"none" placeholder:"URL"`
 	RED         bool          `name:"red" help:"Ask clients that can for redundant audio (RFC 2198): twice the bandwidth, and lost packets need not be sent again."`
 	Linger      time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
 	Drain       time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`

@@ -39,7 +39,7 @@ export class Panel {
     if (!meeting) return;
     for (const p of meeting.participants) this.colorOf(p.id);
     this.#people(meeting, speakers);
-    this.#coverage(meeting);
+    this.#coverage(meeting, speakers.some((s) => s.condition === 'away'));
     this.#downloads(meeting);
   }
 
@@ -62,10 +62,10 @@ export class Panel {
     setText($('people-title'), over ? 'Who was there' : 'In the room');
   }
 
-  #coverage(meeting) {
+  #coverage(meeting, away) {
     const c = meeting.coverage;
     const live = meeting.state === 'live';
-    const behind = Math.max(0, ...meeting.tracks.map((t) => t.coverage?.pending_ms ?? 0));
+    const behind = away ? Infinity : Math.max(0, ...meeting.tracks.map((t) => t.coverage?.pending_ms ?? 0));
     setText($('coverage-sentence'), coverageSentence(c, live, behind));
     const missing = missingSentence(c);
     setText($('coverage-missing'), missing);

@@ -24,13 +24,14 @@ export const keepingUpMs = 15_000;
  * How much was heard and how much of it is in the transcript.
  * @param {object|undefined} c coverage
  * @param {boolean} live whether audio still comes in
- * @param {number} [behind] how far the slowest speaker's transcript is behind, in ms
+ * @param {number} [behind] how far the slowest speaker's transcript is behind, in ms;
+ *   Infinity while nobody transcribes
  */
 export function coverageSentence(c, live, behind = c?.pending_ms) {
   if (!c?.duration_ms) return 'Nothing heard yet.';
   const heard = c.duration_ms - c.concealed_ms - c.discontinuity_ms - c.shed_ms;
   const begin = `${clock(heard)} heard`;
-  if (live ? behind >= keepingUpMs : c.pending_ms > 0) return `${begin}, ${span(c.pending_ms)} of it still to be transcribed.`;
+  if (c.pending_ms > 0 && (!live || behind >= keepingUpMs)) return `${begin}, ${span(c.pending_ms)} of it still to be transcribed.`;
   if (live && c.pending_ms > 0 && !c.skipped_ms) return `${begin}, the transcript keeps up.`;
   const so = live ? ' so far' : '';
   if (c.skipped_ms > 0) return `${begin}, all but ${span(c.skipped_ms)} of it transcribed${so}.`;

@@ -43,6 +43,12 @@ test('several who speak at once do not look like one who is far behind', () => {
   assert.equal(coverageSentence(c, true, 16_000), '1:00 heard, 20 s of it still to be transcribed.');
 });
 
+test('a transcript does not keep up while the recognizer is away', () => {
+  const c = (more) => coverage({ duration_ms: 4_000, ...more });
+  assert.equal(coverageSentence(c({ pending_ms: 4_000 }), true, Infinity), '0:04 heard, 4.0 s of it still to be transcribed.');
+  assert.equal(coverageSentence(c({ transcribed_ms: 4_000 }), true, Infinity), '0:04 heard, all of it transcribed so far.');
+});
+
 test('whatever is missing is said', () => {
   assert.equal(missingSentence(undefined), '');
   assert.equal(missingSentence(coverage({ duration_ms: 9, received_ms: 9 })), '');

@@ -71,11 +71,11 @@ func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
 // follow it. It starts nothing, but the program must be there.
 func NewRecognizer(argv []string, o Options) (*Recognizer, error) {
 	if len(argv) == 0 {
-		return nil, errors.New("command recognizer: no program is named")
+		return nil, errors.New("command: no program is named")
 	}
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
-		return nil, fmt.Errorf("command recognizer: %w", err)
+		return nil, fmt.Errorf("command: %w", err)
 	}
 	r := &Recognizer{name: o.Name, log: o.Logger, path: path, argv: argv}
 	if r.name == "" {

@@ -70,6 +70,7 @@ func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
 	if err := s.Err(); err != nil {
 		return transcribe.Engine{}, err
 	}
+	r.key.Warn(h.Logger, "deepgram:"+model, true)
 	return transcribe.Engine{Recognizer: r, Name: "deepgram:" + model, Limits: limits}, nil
 }
 

@@ -1,6 +1,8 @@
 package deepgram
 
 import (
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
 
@@ -22,7 +24,7 @@ func TestOptions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = New(s, transcribe.Host{})
+		_, err = New(s, transcribe.Host{Logger: slog.New(slog.DiscardHandler), Getenv: os.Getenv})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: error %v, want %q", text, err, want)
 		}
@@ -34,7 +36,7 @@ func TestWithoutAKeyAPersonIsNeeded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := New(s, transcribe.Host{Getenv: func(string) string { return "" }})
+	e, err := New(s, transcribe.Host{Logger: slog.New(slog.DiscardHandler), Getenv: func(string) string { return "" }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@
 package engines
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -37,8 +38,11 @@ var schemes = map[string]func(*spec.Spec, transcribe.Host) (transcribe.Engine, e
 // nil for none:. It asks no server anything, but a program must be there.
 func New(text string, h transcribe.Host) (*transcribe.Engine, error) {
 	s, err := spec.Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("recognizer %q: %w; there are %s", text, err, known())
+	switch {
+	case errors.Is(err, spec.ErrForm):
+		return nil, fmt.Errorf("recognizer: %w; there are %s", err, known())
+	case err != nil:
+		return nil, fmt.Errorf("recognizer %w", err)
 	}
 	if s.Scheme == none {
 		if err := s.Err(); err != nil || s.Rest != "" {

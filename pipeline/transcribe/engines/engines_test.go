@@ -25,10 +25,12 @@ func TestNew(t *testing.T) {
 		{"none:x", "", "nothing stands behind"},
 		{"none:?x=1", "", "nothing stands behind"},
 		{"openai+http://127.0.0.1:8081/v1?mode=tiny", "", `recognizer openai+http: there is no option "mode"`},
-		{"openai+http://127.0.0.1:8081/v1?api_key=x", "", "key_file"},
+		{"openai+http://127.0.0.1:8081/v1?api_key=sk-x", "", "key_file"},
+		{"deepgram:?endpoint=wss://host/v1?token=sk-x", "", "key_file"},
+		{"deepgram:sk-x", "", "no use for"},
 		{"command:?stream=2 go version", "", `no option "stream"`},
 		{"command:", "", "no program is named"},
-		{"command:/nowhere/rec", "", "/nowhere/rec"},
+		{"command:/nowhere/rec", "", "recognizer command: exec: \"/nowhere/rec\""},
 		{"pocketsphinx:en", "", "no use for"},
 		{"pocketsphinx:?helper=/nowhere/rec", "", "/nowhere/rec"},
 	} {
@@ -36,8 +38,8 @@ func TestNew(t *testing.T) {
 			e, err := New(c.text, h)
 			switch {
 			case c.err != "":
-				if err == nil || !strings.Contains(err.Error(), c.err) {
-					t.Errorf("error %v, want %s", err, c.err)
+				if err == nil || !strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "sk-") {
+					t.Errorf("error %v, want %s, and no key", err, c.err)
 				}
 			case err != nil:
 				t.Error(err)

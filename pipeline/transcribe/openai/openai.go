@@ -76,6 +76,7 @@ func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
 		return transcribe.Engine{}, errors.New("openai: option longest is at most " + utterance.MaxLongest.String())
 	}
 	r.name = "openai:" + r.model
+	r.key.Warn(h.Logger, r.name, false)
 	r.plain.Store(format == plain)
 	r.requests = semaphore.NewWeighted(int64(requests))
 	r.client = &http.Client{

@@ -73,6 +73,7 @@ func New(s *spec.Spec, h transcribe.Host) (transcribe.Engine, error) {
 	if r.update, err = update(transcription); err != nil {
 		return transcribe.Engine{}, fmt.Errorf("openai-realtime: %w", err)
 	}
+	r.key.Warn(h.Logger, "openai-realtime:"+model, true)
 	return transcribe.Engine{Recognizer: r, Name: "openai-realtime:" + model, Limits: limits}, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"slices"
@@ -17,6 +18,12 @@ import (
 
 // maxKey bounds what is read of a key's file.
 const maxKey = 4 << 10
+
+// secrets are names of options that would hold a key.
+var secrets = []string{"key", "api_key", "apikey", "token", "access_token", "password"}
+
+// ErrForm says that a text names no engine at all.
+var ErrForm = errors.New("it is not of the form SCHEME:…")
 
 // Spec is a --recognizer value. Parse makes it.
 type Spec struct {
@@ -31,11 +38,11 @@ type Spec struct {
 
 // Parse splits a value of the form SCHEME:REST?option=value&… . For command:
 // the options stand first, up to a space, since arguments may hold anything:
-// command:?streams=2 PROGRAM ARG….
+// command:?streams=2 PROGRAM ARG…. Errors do not repeat what may be a key.
 func Parse(text string) (*Spec, error) {
 	scheme, rest, ok := strings.Cut(text, ":")
 	if !ok || scheme == "" {
-		return nil, errors.New("it is not of the form SCHEME:…")
+		return nil, ErrForm
 	}
 	s := &Spec{Scheme: scheme, Rest: rest}
 	var query string
@@ -48,15 +55,22 @@ func Parse(text string) (*Spec, error) {
 	}
 	var err error
 	if s.options, err = url.ParseQuery(query); err != nil {
-		return nil, errors.New("its options are not of the form ?name=value&name=value")
+		return nil, fmt.Errorf("%s: its options are not of the form ?name=value&name=value", scheme)
 	}
-	for _, secret := range []string{"key", "api_key", "apikey", "token", "password"} {
-		if s.options.Has(secret) {
-			return nil, fmt.Errorf("a key does not belong on the command line, where others can read it: "+
+	if err := noSecret(s.options); err != nil {
+		return nil, fmt.Errorf("%s: %w", scheme, err)
+	}
+	return s, nil
+}
+
+func noSecret(options url.Values) error {
+	for _, secret := range secrets {
+		if options.Has(secret) {
+			return fmt.Errorf("a key does not belong on the command line, where others can read it: "+
 				"put it into a file and say ?key_file=FILE instead of %s", secret)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // Endpoint is REST as a URL of the given scheme (http, ws, …). It must name a
@@ -93,6 +107,10 @@ func (s *Spec) check(u *url.URL, err error) *url.URL {
 		s.fail("its URL must not hold a password: put that into a file and say ?key_file=FILE")
 	case u.Host == "" || u.Hostname() == "":
 		s.fail("its URL names no host: write it as …://HOST:PORT")
+	case strings.Contains(u.Host+u.Path, ","):
+		s.fail("its URL has a comma: a value names one recognizer, the fallback is a --recognizer of its own")
+	case noSecret(u.Query()) != nil:
+		s.errs = append(s.errs, noSecret(u.Query())) // errors of connections repeat the URL
 	case u.Fragment != "":
 		s.fail("there is no use for #%s", u.Fragment)
 	default:
@@ -152,6 +170,7 @@ func (s *Spec) Bool(name string, fallback bool) bool {
 // environment variable of option key_env, or else the one named here.
 func (s *Spec) Key(env string, getenv func(string) string) Key {
 	k := Key{getenv: getenv, file: s.Option("key_file", ""), env: s.Option("key_env", "")}
+	k.named = k.file != "" || k.env != ""
 	if k.file != "" && k.env != "" {
 		s.fail("there are both key_file and key_env; one is enough")
 	}
@@ -189,6 +208,7 @@ func (s *Spec) fail(format string, a ...any) { s.errs = append(s.errs, fmt.Error
 // may be replaced while the server runs.
 type Key struct {
 	file, env string
+	named     bool // by an option
 	getenv    func(string) string
 }
 
@@ -219,6 +239,18 @@ func (k Key) Read() (string, error) {
 		return "", fmt.Errorf("read the key: %s does not hold one", k.file)
 	}
 	return secret, nil
+}
+
+// Warn tells the log if there is no key although the engine needs one, or an
+// option says where it is. That is no reason not to start: what is said until
+// there is one waits.
+func (k Key) Warn(log *slog.Logger, engine string, needed bool) {
+	if !needed && !k.named {
+		return
+	}
+	if _, err := k.Require(); err != nil {
+		log.Warn("the recognizer has no key; what is said waits until there is one", "engine", engine, "err", err)
+	}
 }
 
 // Require is Read for engines that take nobody without a key.

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +21,11 @@ func TestOptions(t *testing.T) {
 		{"engine://host?modell=a", `there is no option "modell", there are: key_env, key_file, model, streams, wait, words`},
 		{"engine://host?api_key=abc", "key_file"},
 		{"engine://me:abc@host", "must not hold a password"},
+		{"engine://host?access_token=abc", "key_file"},
+		{"engine://host?model=%zz&token=abc", "name=value"},
 		{"engine:", "names no host"},
+		{"engine://host,other", "one recognizer"},
+		{"engine://host/v1,other:", "one recognizer"},
 		{"engine://host?key_file=a&key_env=b", "one is enough"},
 	} {
 		s, err := Parse(c.text)
@@ -48,6 +53,8 @@ func TestURLs(t *testing.T) {
 		{"engine:?endpoint=ws://host:1/v2", "ws://host:1/v2", ""},
 		{"engine:?endpoint=http://host", "", "a URL of ws or wss"},
 		{"engine:?endpoint=ws://me:abc@host", "", "must not hold a password"},
+		{"engine:?endpoint=ws://host/v1?token=abc", "", "key_file"},
+		{"engine:?endpoint=ws://host/v1?region=eu", "ws://host/v1?region=eu", ""},
 		{"engine:?endpoint=host", "", "names no host"},
 		{"engine:?endpoint=ws://me:abc%25zz@host", "", "cannot be read"},
 		{"engine:abc", "", "engine:?option=value"},
@@ -109,5 +116,38 @@ func TestKey(t *testing.T) {
 	}
 	if got, _ := k.Read(); got != "another" {
 		t.Errorf("key %q after it was replaced", got)
+	}
+}
+
+func TestMissingKeyIsToldAtTheStart(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := func(name string) string {
+		return map[string]string{"USUAL": "abc"}[name]
+	}
+	for _, c := range []struct {
+		query, env string
+		needed     bool
+		want       string
+	}{
+		{"", "USUAL", true, ""},
+		{"", "NONE", false, ""},
+		{"", "NONE", true, "environment variable NONE"},
+		{"?key_env=OTHER", "USUAL", false, "environment variable OTHER"},
+		{"?key_env=USUAL", "NONE", false, ""},
+		{"?key_file=" + empty, "USUAL", false, "does not hold one"},
+		{"?key_file=/nowhere/key", "USUAL", true, "/nowhere/key"},
+	} {
+		s, err := Parse("engine:" + c.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		s.Key(c.env, env).Warn(slog.New(slog.NewTextHandler(&b, nil)), "engine", c.needed)
+		if got := b.String(); (c.want == "") != (got == "") || !strings.Contains(got, c.want) || strings.Contains(got, "abc") {
+			t.Errorf("%q, %s: %q, want %q", c.query, c.env, got, c.want)
+		}
 	}
 }

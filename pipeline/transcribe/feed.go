@@ -183,6 +183,9 @@ func (f *feed) stream(ctx context.Context) error {
 	case rerr != nil:
 		return rerr
 	case err == nil:
+		if r.stretch *= 2; r.stretch > maxStretch {
+			r.stretch = 0
+		}
 		return res.over(ctx, f.pos)
 	case ctx.Err() != nil, errors.As(err, new(*logError)):
 		return err
@@ -477,6 +480,9 @@ func (f *feed) due(waited time.Duration) bool {
 		if held >= limit*3/4 && breathes {
 			return true
 		}
+	}
+	if n := f.r.stretch; n > 0 && (f.pos-s.base >= n || f.pos-s.base >= n/2 && breathes) {
+		return true
 	}
 	if quiet >= cfg.IdleAfter {
 		return true

@@ -144,6 +144,11 @@ const (
 	// After stuckTries failures in a row a track tries the fallback, though the
 	// engine works for others.
 	stuckTries = 3
+	// After as many a stream gets only half of what the last one died of, at least
+	// minStretch (samples), and twice as much each time that it ends well: some
+	// die before they say their first final, of their age or of what they hear.
+	minStretch = 5 * audio.FrameRate
+	maxStretch = 3600 * audio.FrameRate
 	// maxDoublings of StallTimeout, and of Turn.
 	maxDoublings = 4
 )
@@ -186,6 +191,9 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 			backoff, since, r.retries, r.stalls, r.giveUp = s.cfg.MinBackoff, time.Now(), 0, 0, firstGiveUp
 		}
 		r.failed()
+		if r.stuck() >= stuckTries && f.opened {
+			r.stretch = max(minStretch, min(f.pos-r.position(), maxStretch)/2)
+		}
 		if errors.Is(err, errStalled) {
 			r.stalls = min(r.stalls+1, maxDoublings)
 		}
@@ -292,6 +300,7 @@ type run struct {
 	stalls  int   // those of them in which the engine went silent
 	cuts    int   // errCuts in a row that came to nothing
 	giveUp  int64 // samples
+	stretch int64 // samples that a stream gets; 0: as much as there is
 	// vanished is where an interim came to nothing, and was heard again.
 	vanished int64
 	// ended is where the last word ends; only the results of one stream at a time

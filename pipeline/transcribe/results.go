@@ -173,14 +173,17 @@ func (q *results) vanished(u Utterance) bool {
 	if q.shown == nil {
 		return false
 	}
-	start, leeway := u.Start, int64(slack)
+	start, end, leeway := u.Start, q.shown.End, int64(slack)
+	if n := len(q.shown.Words); n > 0 {
+		end = q.shown.Words[n-1].End
+	}
 	switch {
 	case len(u.Words) > 0:
 		start = u.Words[0].Start
 	case u.Text == "": // of the silence that follows
 		leeway = -touch
 	}
-	return q.shown.End+leeway <= start && q.once()
+	return end+leeway <= start && q.once()
 }
 
 // once is true once at a place: a second time, it is what the engine means.

@@ -468,8 +468,9 @@ func (f *feed) quiet(waited time.Duration) time.Duration {
 func (f *feed) due(waited time.Duration) bool {
 	s, cfg := f.s, &f.r.s.cfg
 	held, quiet := time.Since(s.born), f.quiet(waited)
-	breathes := quiet >= breath
-	s.cut = waited == 0
+	stirs := f.detector.Stirs()
+	breathes := quiet >= breath && !stirs
+	s.cut = waited == 0 || stirs
 	if !breathes {
 		s.flushed = false
 	}
@@ -488,8 +489,9 @@ func (f *feed) due(waited time.Duration) bool {
 		return true
 	}
 	if f.e.crowded() {
+		turn := cfg.Turn << min(f.r.cuts, maxDoublings)
 		switch {
-		case held >= 2*cfg.Turn<<min(f.r.cuts, maxDoublings), held >= cfg.Turn && breathes, waited > 0 && quiet >= yieldAfter:
+		case held >= 2*turn, held >= turn && breathes, waited > 0 && quiet >= yieldAfter:
 			return true
 		}
 	}

@@ -472,7 +472,10 @@ func (f *feed) due(waited time.Duration) bool {
 	s, cfg := f.s, &f.r.s.cfg
 	held, quiet := time.Since(s.born), f.quiet(waited)
 	stirs := f.detector.Stirs()
-	breathes := quiet >= breath && !stirs
+	if stirs {
+		quiet = 0
+	}
+	breathes := quiet >= breath
 	s.cut = waited == 0 || stirs
 	if !breathes {
 		s.flushed = false

@@ -217,8 +217,11 @@ func (q *results) trim(u *Utterance) (through int64) {
 		return limit
 	case n <= 1:
 		q.trimmed = true
-		u.Words, u.Text = nil, ""
 		u.End = min(u.Start, limit)
+		if n == 1 { // what lies before it was silence
+			u.End = min(u.Words[0].Start, limit)
+		}
+		u.Words, u.Text = nil, ""
 		q.again = u.End
 		return u.End
 	}

@@ -57,6 +57,7 @@ test: deps-test build ## install what the tests need, then run them all
 	@go test -tags $(OPUS) ./media/codec ./pipeline/decode
 	$(call heading,10 000 random schedules)
 	@go test ./media ./media/audio ./media/reorder ./pipeline/tracklog -rapid.checks=10000
+	@go test ./pipeline/transcribe -run Chaos -rapid.checks=1000
 	$(call heading,two hours of meeting)
 	@go test ./cmd/verbatim -run TwoHours
 	$(call heading,a million mutated packets)

@@ -173,14 +173,15 @@ func (q *results) vanished(u Utterance) bool {
 	if q.shown == nil {
 		return false
 	}
-	start, end, leeway := u.Start, q.shown.End, int64(slack)
+	start, from, end := u.Start, q.shown.Start, q.shown.End
 	if n := len(q.shown.Words); n > 0 {
-		end = q.shown.Words[n-1].End
+		from, end = q.shown.Words[0].Start, q.shown.Words[n-1].End
 	}
-	switch {
-	case len(u.Words) > 0:
+	leeway := int64(slack) // engines change their mind about a first word
+	if len(u.Words) > 0 {
 		start = u.Words[0].Start
-	case u.Text == "": // of the silence that follows
+	}
+	if u.Text == "" || end-from >= audio.FrameRate { // but not that all of a second was silence
 		leeway = -touch
 	}
 	return end+leeway <= start && q.once()

@@ -147,7 +147,7 @@ const (
 	// After as many a stream gets only half of what the last one died of, at least
 	// minStretch (samples), and twice as much each time that it ends well: some
 	// die before they say their first final, of their age or of what they hear.
-	minStretch = 5 * audio.FrameRate
+	minStretch = 2 * audio.FrameRate
 	maxStretch = 3600 * audio.FrameRate
 	// maxDoublings of StallTimeout, and of Turn.
 	maxDoublings = 4
@@ -203,7 +203,8 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 			}
 		}
 		wait := time.Duration(0) // an engine that is away says itself when to try it
-		if closed, _, _ := f.e.ready(time.Now()); closed {
+		ready, _, _ := f.e.ready(time.Now())
+		if ready {
 			wait = backoff/2 + rand.N(backoff/2+1)
 			backoff = min(2*backoff, s.cfg.MaxBackoff)
 		}
@@ -211,7 +212,7 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 		if errors.As(err, new(*sinkError)) {
 			wait = min(wait, maxSinkWait)
 			log.Warn("the transcript could not be stored; the audio waits in the log", "retry_in", wait)
-		} else {
+		} else if ready { // or blame has told of it
 			log.Warn("recognizer failed; the audio waits in the log", "retry_in", wait)
 		}
 		r.state(StateRetrying, nil)

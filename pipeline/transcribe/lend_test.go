@@ -3,6 +3,7 @@ package transcribe
 import (
 	"context"
 	"iter"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,4 +178,48 @@ func TestSilenceIsLentWhileASenderIsQuiet(t *testing.T) {
 			})
 		})
 	}
+}
+
+// stuckEngine's first stream never takes silence.
+type stuckEngine struct {
+	streams []*pauseEngine
+}
+
+func (e *stuckEngine) Open(context.Context, Options) (Stream, error) {
+	s := &pauseEngine{results: make(chan Result, 10)}
+	if e.streams = append(e.streams, s); len(e.streams) == 1 {
+		return stuckStream{s}, nil
+	}
+	return s, nil
+}
+
+type stuckStream struct{ *pauseEngine }
+
+func (s stuckStream) Write(ctx context.Context, f audio.Frame) error {
+	if f.Kind == audio.Silence {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.pauseEngine.Write(ctx, f)
+}
+
+func TestEngineThatHangsOnLentSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newDTXLog(10 * time.Minute)
+		l.packets = slices.DeleteFunc(l.packets, func(p audio.Packet) bool { return p.Kind == audio.Silence })
+		l.spoken = len(l.packets) - 1
+		for i := range l.packets {
+			l.packets[i].Seq = uint64(i)
+		}
+		e, sink := &stuckEngine{}, &placeSink{}
+		if err := supervisorOf(e).Run(t.Context(), "track", l, 0, sink); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(e.streams); n < 2 {
+			t.Fatalf("%d stream, and nobody noticed that it was stuck", n)
+		}
+		if at := e.streams[1].finalAt; at == 0 || at > 2*time.Minute {
+			t.Errorf("the final came after %v", at)
+		}
+	})
 }

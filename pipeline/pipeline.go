@@ -22,6 +22,7 @@ import (
 
 	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/recording"
 	"verbatim/pipeline/store"
 	"verbatim/pipeline/tracklog"
 	"verbatim/pipeline/transcribe"
@@ -39,6 +40,7 @@ type Config struct {
 	Registry   *meeting.Registry
 	Publish    func(meeting.Event)
 	Supervisor *transcribe.Supervisor // nil: nothing is transcribed
+	Recordings *recording.Bucket      // nil: none are kept
 	// Now is the clock of everything that is stored (default time.Now). It must
 	// never run back.
 	Now    func() time.Time
@@ -64,6 +66,7 @@ type Pipeline struct {
 	show     sync.Mutex
 	finished chan struct{} // capacity 1: a track is done
 	mending  sync.Mutex    // held by who ends a log that has no end
+	records  records
 
 	mu     sync.Mutex // guards what follows
 	closed bool

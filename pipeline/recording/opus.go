@@ -2,16 +2,13 @@ package recording
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 	"iter"
 
 	"verbatim/media/audio"
 	"verbatim/media/codec"
+	"verbatim/pipeline/meeting"
 )
-
-// ErrNotOpus is returned for tracks without a single packet of Opus.
-var ErrNotOpus = errors.New("the track has no Opus")
 
 const (
 	// preSkip is how much of the file's beginning players leave out: 80 ms, that
@@ -34,8 +31,8 @@ type Tags struct {
 // packets, byte by byte. Where there are none, be it that they were lost, shed
 // or never sent, or were of another format, packets that ask for concealment
 // keep the place. So the file is as long as the track, and what is in it stands
-// within 2.5 ms of where it stands in the track. It fails with ErrNotOpus, with
-// nothing written, if there was never any Opus.
+// within 2.5 ms of where it stands in the track. It fails with meeting.ErrNotOpus,
+// with nothing written, if there was never any Opus.
 func WriteOpus(w io.Writer, tags Tags, packets iter.Seq2[audio.Packet, error]) error {
 	o := opusWriter{ogg: oggWriter{w: w, serial: tags.Serial}}
 	for p, err := range packets {
@@ -142,7 +139,7 @@ func (o *opusWriter) add(packet []byte, ticks int64) error {
 // before that of its last packet (RFC 7845, 4.4).
 func (o *opusWriter) end() error {
 	if !o.began {
-		return ErrNotOpus
+		return meeting.ErrNotOpus
 	}
 	if o.owed > 0 {
 		o.owed = gapUnit

@@ -13,6 +13,7 @@ import (
 
 	"verbatim/media/audio"
 	"verbatim/media/codec"
+	"verbatim/pipeline/meeting"
 )
 
 // laid is a packet of a file and where it stands in the track, in ticks.
@@ -131,7 +132,7 @@ func TestOpusKeepsEverythingInItsPlace(t *testing.T) {
 		coded := slices.DeleteFunc(slices.Clone(ps), func(p audio.Packet) bool { return p.Format != audio.FormatOpus })
 		if len(coded) == 0 {
 			var b bytes.Buffer
-			if err := WriteOpus(&b, Tags{}, packetsOf(0, 0, ps...)); !errors.Is(err, ErrNotOpus) || b.Len() > 0 {
+			if err := WriteOpus(&b, Tags{}, packetsOf(0, 0, ps...)); !errors.Is(err, meeting.ErrNotOpus) || b.Len() > 0 {
 				t.Fatalf("%d bytes, %v", b.Len(), err)
 			}
 			return

@@ -64,7 +64,7 @@ type Pipeline struct {
 	// show is held while an account is read and published, so that no older one
 	// is published after it. It is taken before mu.
 	show     sync.Mutex
-	finished chan struct{} // capacity 1: a track is done
+	finished chan struct{} // capacity 1: a track or a recording is done
 	mending  sync.Mutex    // held by who ends a log that has no end
 	records  records
 

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	recordEvery   = 5 * time.Second // how often is looked for meetings to record
+	recordEvery   = 2 * time.Second // how often is looked for meetings to record
 	recordTimeout = 3 * time.Hour   // of one meeting
 	retryFirst    = 30 * time.Second
 	retryLast     = time.Hour
@@ -101,6 +101,9 @@ func (p *Pipeline) record(ctx context.Context, id string) error {
 	}
 	if err == nil {
 		err = p.cfg.Store.SetRecorded(ctx, id, p.cfg.Now())
+	}
+	if err == nil {
+		p.wakeRetain() // nothing needs the audio any more
 	}
 	p.counts.attempted(err)
 	return err

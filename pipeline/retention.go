@@ -44,6 +44,14 @@ func (p *Pipeline) Retain(ctx context.Context, keep time.Duration) {
 	}
 }
 
+// wakeRetain says that there may be audio that nothing needs any more.
+func (p *Pipeline) wakeRetain() {
+	select {
+	case p.finished <- struct{}{}:
+	default:
+	}
+}
+
 // expireTracks takes the audio of all tracks that were finished before that
 // time. It returns those for which that failed, which is logged unless it had
 // failed before.

@@ -81,7 +81,7 @@ type patientWriter struct {
 func (p *patientWriter) describe() {
 	h := p.Header()
 	h.Set("Content-Type", p.mime)
-	h.Set("Content-Disposition", fmt.Sprintf(`inline; filename="%s"`, p.name))
+	h.Set("Content-Disposition", fmt.Sprintf("inline; filename=%q", p.name))
 }
 
 func (p *patientWriter) Write(b []byte) (int, error) {

@@ -51,7 +51,7 @@ func (l *limiter) next(v int32) int16 {
 	l.needs[i] = l.needed(v)
 	low := 1.0
 	if l.calm < ahead {
-		for _, need := range l.needs {
+		for _, need := range &l.needs {
 			low = min(low, need)
 		}
 	}

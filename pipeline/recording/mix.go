@@ -37,7 +37,7 @@ func Mix(ctx context.Context, began time.Time, tracks []Track) iter.Seq2[[]int16
 				yield(nil, err)
 				return
 			}
-			for _, v := range m.sum {
+			for _, v := range &m.sum {
 				s := m.limit.next(v)
 				if skip > 0 {
 					skip--

@@ -194,6 +194,34 @@ func TestMixFollowsTheClock(t *testing.T) {
 	}
 }
 
+// A sender that is ahead of time is heard as it spoke, and in its place again
+// after a silence.
+func TestMixOfOneAheadOfTime(t *testing.T) {
+	pcm := speech.PCM("sas-0880")
+	n := len(pcm) / 320 * 320
+	ps := append(plain(pcm[:n]), gapOf(audio.Silence, 48000*10))
+	ps = append(ps, plain(pcm[:n])...)
+	early := func(yield func(audio.Packet, error) bool) {
+		for p, err := range packetsOf(0, 0, ps...) {
+			if p.Start < int64(3*n) { // all came at once
+				p.At = began
+			}
+			if !yield(p, err) {
+				return
+			}
+		}
+	}
+	got := mixed(t, opened(early))
+	near(t, got[n+1000:], pcm[:n], 160_000-1000)
+	// It was taken for drift as long as it could be one.
+	for off := range 2 * bendPart / 10 {
+		if slices.Equal(got[16000-off:32000-off], pcm[16000:32000]) {
+			return
+		}
+	}
+	t.Error("it is not heard as it was spoken")
+}
+
 // Logs are open only while they are heard, and all are closed in the end, however
 // that comes.
 func TestMixOpensWhatItHears(t *testing.T) {

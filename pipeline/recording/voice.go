@@ -15,6 +15,9 @@ const (
 	// bendPart is the part of a frame by which it may be stretched or shortened
 	// to get there: 0.6 %, which nobody hears.
 	bendPart = 160
+	// far is more than clocks that drift make of it: such audio was sent late, or
+	// ahead of time. 100 ms.
+	far = audio.FrameRate / 10
 )
 
 // voice is one track in a mix, from its first sample on. Its goroutine is that
@@ -101,8 +104,9 @@ func (v *voice) next() error {
 		return nil
 	}
 	switch bend := int64(n) / bendPart; {
-	case f.Start == 0 || late > audio.FrameRate/10:
+	case f.Start == 0 || late > far:
 		v.at = max(v.at, f.at) // nothing is cut off by moving on
+	case late < -far: // the next silence makes up for it
 	case late > slack:
 		n += int(min(late, bend))
 	case late < -slack:

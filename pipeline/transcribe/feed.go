@@ -70,8 +70,9 @@ type feed struct {
 
 	e      *engine // the one in use, or used last; at first, the one to use
 	s      *session
-	opened bool // it has opened a stream
-	ended  bool // the track's End was read
+	opened bool          // it has opened a stream
+	held   time.Duration // the last one
+	ended  bool          // the track's End was read
 	got    time.Time
 }
 
@@ -121,6 +122,7 @@ func (f *feed) run(ctx context.Context) error {
 // stream is one stream of the engine, from its opening to its last result.
 func (f *feed) stream(ctx context.Context) error {
 	r := f.r
+	f.held = 0
 	r.state(StateOpening, f.e)
 	begun := r.position() // what lies before it was committed
 	f.recent = f.recent[max(0, int64(len(f.recent))-(f.pos-max(0, begun-preroll))):]
@@ -178,6 +180,7 @@ func (f *feed) stream(ctx context.Context) error {
 	}
 	cause := context.Cause(sctx)
 	cerr := stream.Close()
+	f.held = time.Since(f.s.born)
 	f.s = nil
 	switch rerr := <-consumed; {
 	case rerr != nil:

@@ -146,9 +146,11 @@ const (
 	stuckTries = 3
 	// After as many a stream gets only half of what the last one died of, at least
 	// minStretch (samples), and twice as much each time that it ends well: some
-	// die before they say their first final, of their age or of what they hear.
+	// die before they say their first final, of their age or of what they hear. One
+	// that dies before minHeld has not begun.
 	minStretch = 2 * audio.FrameRate
 	maxStretch = 3600 * audio.FrameRate
+	minHeld    = 2 * time.Second
 	// maxDoublings of StallTimeout, and of Turn.
 	maxDoublings = 4
 )
@@ -191,7 +193,7 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 			backoff, since, r.retries, r.stalls, r.giveUp = s.cfg.MinBackoff, time.Now(), 0, 0, firstGiveUp
 		}
 		r.failed()
-		if r.stuck() >= stuckTries && f.opened {
+		if r.stuck() >= stuckTries && f.held >= minHeld && !errors.Is(err, errStalled) {
 			r.stretch = max(minStretch, min(f.pos-r.position(), maxStretch)/2)
 		}
 		if errors.Is(err, errStalled) {

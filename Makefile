@@ -50,6 +50,7 @@ bin/verbatim-tonecode:
 test: deps-test build ## install what the tests need, then run them all
 	$(call heading,go vet)
 	@go vet -tags $(TESTTAGS),live ./...
+	@go vet -tags gcs ./cmd/verbatim
 	$(call heading,go mod tidy -diff)
 	@go mod tidy -diff
 	$(call heading,go test -race)

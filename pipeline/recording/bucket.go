@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"gocloud.dev/blob"
@@ -156,10 +157,19 @@ func (b *Bucket) Erase(ctx context.Context, folder string) error {
 	return nil
 }
 
-// withoutURL is an error without the URL that it may repeat: keys may stand in it.
+// withoutURL is an error without the values of the URL that it may repeat: keys
+// may stand in them.
 func withoutURL(err error, u *url.URL) error {
-	if u.RawQuery == "" && u.User == nil {
-		return err
+	text := strings.ReplaceAll(err.Error(), u.String(), "the URL")
+	if password, ok := u.User.Password(); ok {
+		text = strings.ReplaceAll(text, password, "…")
 	}
-	return errors.New("the server's documentation of --recordings says what it may look like (" + gcerrors.Code(err).String() + ")")
+	for _, values := range u.Query() {
+		for _, v := range values {
+			if len(v) > 3 { // what is shorter is no secret, but part of many words
+				text = strings.ReplaceAll(strings.ReplaceAll(text, v, "…"), url.QueryEscape(v), "…")
+			}
+		}
+	}
+	return errors.New(text)
 }

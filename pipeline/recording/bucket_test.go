@@ -113,7 +113,7 @@ func TestBucketErrors(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "key")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	for _, text := range []string{
-		"nosuch://bucket?key=SECRET", "s3://bucket?nosuch=SECRET", "s3://user:SECRET@bucket?region=x&SECRET", "%zz SECRET", "file:///dev/null/x", "relative",
+		"nosuch://bucket?key=SECRET", "s3://bucket?nosuch=SECRET", "s3://user:SECRET@bucket?region=x&nosuch=SECRET", "s3://bucket?nosuch=SECRET%2B%2F", "%zz SECRET", "file:///dev/null/x", "relative",
 	} {
 		b, err := OpenBucket(t.Context(), text, t.TempDir())
 		if err == nil {

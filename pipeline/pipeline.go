@@ -6,6 +6,9 @@
 // lost, shed or broken off in it (gaps.go), and each commit stores what lies
 // before its checkpoint, in its transaction (commit.go).
 //
+// When a meeting is over and transcribed, Record makes files of its audio
+// (pipeline/recording), and Retain takes the logs after that.
+//
 // Per track there is one goroutine that transcribes (plus what
 // transcribe.Supervisor needs); the Pipeline waits for all of them in Close.
 package pipeline

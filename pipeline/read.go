@@ -136,5 +136,7 @@ func (p *Pipeline) Erase(ctx context.Context, id string) error {
 	if err := p.cfg.Logs.RemoveMeeting(id); err != nil {
 		return err
 	}
-	return p.cfg.Store.Delete(ctx, id)
+	err := p.cfg.Store.Delete(ctx, id)
+	p.insight.Remove(id)
+	return err
 }

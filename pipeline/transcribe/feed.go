@@ -393,10 +393,14 @@ func (f *feed) write(ctx context.Context, fr audio.Frame) error {
 			return err
 		}
 	}
+	return f.put(ctx, fr)
+}
+
+// put hands a frame to the stream. One that never takes it is found by stalled.
+func (f *feed) put(ctx context.Context, fr audio.Frame) error {
 	f.r.blocked(time.Now())
-	err := s.stream.Write(ctx, fr)
-	f.r.blocked(time.Time{})
-	if err != nil {
+	defer f.r.blocked(time.Time{})
+	if err := f.s.stream.Write(ctx, fr); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil
@@ -414,10 +418,7 @@ func (f *feed) tick(ctx context.Context) error {
 	case f.lending():
 		var zeros [lendPiece]int16
 		f.s.lent += lendPiece
-		err := f.s.stream.Write(ctx, audio.Frame{Start: f.pos + f.s.lent - lendPiece, PCM: zeros[:], Kind: audio.Silence})
-		if err != nil {
-			return fmt.Errorf("write: %w", err)
-		}
+		return f.put(ctx, audio.Frame{Start: f.pos + f.s.lent - lendPiece, PCM: zeros[:], Kind: audio.Silence})
 	case f.flushing() && f.paused(time.Since(f.got)):
 		return f.flush(ctx)
 	}
@@ -451,6 +452,8 @@ func (f *feed) flushing() bool {
 
 func (f *feed) flush(ctx context.Context) error {
 	f.s.flushed = true
+	f.r.blocked(time.Now())
+	defer f.r.blocked(time.Time{})
 	if err := f.s.stream.(Flusher).Flush(ctx); err != nil { //nolint:errcheck,forcetypeassert // flushing has looked
 		return fmt.Errorf("flush: %w", err)
 	}
@@ -468,8 +471,9 @@ func (f *feed) quiet(waited time.Duration) time.Duration {
 func (f *feed) due(waited time.Duration) bool {
 	s, cfg := f.s, &f.r.s.cfg
 	held, quiet := time.Since(s.born), f.quiet(waited)
-	breathes := quiet >= breath
-	s.cut = waited == 0
+	stirs := f.detector.Stirs()
+	breathes := quiet >= breath && !stirs
+	s.cut = waited == 0 || stirs
 	if !breathes {
 		s.flushed = false
 	}
@@ -488,8 +492,9 @@ func (f *feed) due(waited time.Duration) bool {
 		return true
 	}
 	if f.e.crowded() {
+		turn := cfg.Turn << min(f.r.cuts, maxDoublings)
 		switch {
-		case held >= 2*cfg.Turn<<min(f.r.cuts, maxDoublings), held >= cfg.Turn && breathes, waited > 0 && quiet >= yieldAfter:
+		case held >= 2*turn, held >= turn && breathes, waited > 0 && quiet >= yieldAfter:
 			return true
 		}
 	}

@@ -56,10 +56,10 @@ func sweep(voices []*voice, s *Stats) {
 	talking, sum := 0, 0    // how many talk, and the sum of their indexes
 	for _, e := range edges {
 		passed := e.at - before
-		switch {
-		case talking == 0:
+		switch talking {
+		case 0:
 			s.SilenceMS += passed
-		case talking == 1:
+		case 1:
 			alone[sum] += passed // the sum of one index
 		default:
 			s.DoubleTalkMS += passed

@@ -85,16 +85,20 @@ func (p *Pipeline) Transcript(ctx context.Context, id string) (transcript.Docume
 	if err != nil {
 		return transcript.Document{}, err
 	}
-	at := func(row meeting.Track, tick int64) int64 {
+	return transcript.Document{
+		Meeting: m, Segments: segments, Missing: m.Missing(gaps, p.clockOf(m)),
+		Complete: m.State == meeting.StateComplete,
+	}, nil
+}
+
+// clockOf places a tick of a track of m on the meeting's clock, in milliseconds.
+func (p *Pipeline) clockOf(m meeting.Meeting) func(row meeting.Track, tick int64) int64 {
+	return func(row meeting.Track, tick int64) int64 {
 		if t := p.running(row.ID); t != nil {
 			return t.ms(tick)
 		}
 		return nominalMS(m.StartedAt, row, tick)
 	}
-	return transcript.Document{
-		Meeting: m, Segments: segments, Missing: m.Missing(gaps, at),
-		Complete: m.State == meeting.StateComplete,
-	}, nil
 }
 
 // running is the track of that id while it is transcribed, else nil.
@@ -132,5 +136,7 @@ func (p *Pipeline) Erase(ctx context.Context, id string) error {
 	if err := p.cfg.Logs.RemoveMeeting(id); err != nil {
 		return err
 	}
-	return p.cfg.Store.Delete(ctx, id)
+	err := p.cfg.Store.Delete(ctx, id)
+	p.insight.Remove(id)
+	return err
 }

@@ -21,6 +21,7 @@ import (
 
 	"verbatim/media"
 	"verbatim/media/audio"
+	"verbatim/pipeline/insight"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
 )
@@ -58,6 +59,14 @@ type Transcripts interface {
 	Audio(ctx context.Context, meeting, track string) (samples int64, frames iter.Seq2[audio.Frame, error], err error)
 }
 
+// Insight says what meetings were like; pipeline.Pipeline does. Unknown meetings
+// are meeting.ErrNotFound, a room without meetings has an empty report.
+type Insight interface {
+	MeetingStats(ctx context.Context, id string) (insight.MeetingReport, error)
+	// RoomStats reports on up to limit meetings, paged as Meetings.Meetings is.
+	RoomStats(ctx context.Context, room string, limit int, cursor string) (insight.RoomReport, error)
+}
+
 // Events tells what happens in a room. A channel that is closed by the other
 // side has lost events.
 type Events interface {
@@ -71,6 +80,7 @@ type Config struct {
 	Rooms       Rooms
 	Meetings    Meetings
 	Transcripts Transcripts
+	Insight     Insight
 	Events      Events
 	Web         http.Handler // the pages; nil for none
 	Metrics     http.Handler // what /metrics answers; nil for nothing
@@ -115,6 +125,7 @@ func (s *Server) Routes() http.Handler {
 		r.Route("/rooms/{room}", func(r chi.Router) {
 			r.Use(s.room)
 			r.Get("/", s.handle(s.getRoom))
+			r.Get("/stats", s.handle(s.roomStats))
 			r.Get("/events", s.handle(s.events))
 			r.Get("/ingest", s.handle(s.ingest))
 			r.Post("/whip", s.handle(s.whip))
@@ -132,6 +143,7 @@ func (s *Server) Routes() http.Handler {
 			r.Get("/", s.handle(s.getMeeting))
 			r.Delete("/", s.handle(s.eraseMeeting))
 			r.Post("/end", s.handle(s.endMeeting))
+			r.Get("/stats", s.handle(s.meetingStats))
 			r.Get("/transcript.{format}", s.handle(s.transcript))
 			r.Get("/tracks/{track}/audio.wav", s.handle(s.wav))
 		})

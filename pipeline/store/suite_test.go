@@ -243,6 +243,13 @@ func testMeetings(t *testing.T, s *Store) {
 		}
 		same(t, got, tt.want)
 	}
+	for i, id := range inA {
+		var got []string
+		for _, m := range ok[[]meeting.Meeting](t)(s.Before(ctx, ok[meeting.Meeting](t)(s.Meeting(ctx, id)), 3)) {
+			got = append(got, m.ID)
+		}
+		same(t, strings.Join(got, " "), strings.Join(inA[i+1:min(i+4, len(inA))], " "))
+	}
 	var live []string
 	for _, m := range ok[[]meeting.Meeting](t)(s.LiveMeetings(ctx)) {
 		live = append(live, m.ID)

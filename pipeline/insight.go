@@ -48,7 +48,7 @@ func (p *Pipeline) MeetingStats(ctx context.Context, id string) (insight.Meeting
 		earlier = append(earlier, s)
 	}
 	return insight.MeetingReport{
-		Head: insight.HeadOf(m), Room: m.Room, Coverage: m.Coverage, Stats: now, Trend: insight.Compare(now, earlier),
+		Head: m.Head(), Coverage: m.Coverage, Stats: now, Trend: insight.Compare(now, earlier),
 	}, nil
 }
 
@@ -69,7 +69,7 @@ func (p *Pipeline) RoomStats(ctx context.Context, room string, limit int, cursor
 			return insight.RoomReport{}, err
 		}
 		report.Meetings = append(report.Meetings, insight.RoomMeeting{
-			Head: insight.HeadOf(m), Participants: len(s.Participants), Numbers: s.Numbers,
+			Head: m.Head(), Participants: len(s.Participants), Numbers: s.Numbers,
 		})
 		if final(m) {
 			over = append(over, s)

@@ -71,6 +71,11 @@ func (p *Pipeline) Finals(ctx context.Context, id string, after int64, limit int
 	return segments, numbers, nil
 }
 
+// Search finds stored segments by their words; see store.Store.
+func (p *Pipeline) Search(ctx context.Context, text, room string, limit int, cursor string) ([]meeting.Found, string, error) {
+	return p.cfg.Store.Search(ctx, text, room, limit, cursor)
+}
+
 // Transcript is the whole transcript of a meeting as it is now.
 func (p *Pipeline) Transcript(ctx context.Context, id string) (transcript.Document, error) {
 	m, err := p.Meeting(ctx, id)

@@ -56,6 +56,9 @@ type Transcripts interface {
 	// numbers, in order: at most limit.
 	Finals(ctx context.Context, meeting string, after int64, limit int) ([]transcript.Segment, []int64, error)
 	Transcript(ctx context.Context, meeting string) (transcript.Document, error)
+	// Search finds segments by their words, in a room or, if it is empty, in all:
+	// the newest first, and paged as Meetings.Meetings is.
+	Search(ctx context.Context, text, room string, limit int, cursor string) (found []meeting.Found, next string, err error)
 	Audio(ctx context.Context, meeting, track string) (samples int64, frames iter.Seq2[audio.Frame, error], err error)
 }
 
@@ -138,6 +141,7 @@ func (s *Server) Routes() http.Handler {
 		r.Options("/sessions/{session}", s.handle(s.sessionOptions))
 		r.Get("/sessions/{session}", s.handle(s.noContent))
 		r.Head("/sessions/{session}", s.handle(s.noContent))
+		r.Get("/search", s.handle(s.search))
 		r.Get("/meetings", s.handle(s.listMeetings))
 		r.Route("/meetings/{meeting}", func(r chi.Router) {
 			r.Get("/", s.handle(s.getMeeting))

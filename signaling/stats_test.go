@@ -50,7 +50,8 @@ func talked(t *testing.T) *service {
 		_, err = db.EndMeeting(t.Context(), id, at.Add(time.Minute))
 		check(err)
 	}
-	return begin(t, Config{Insight: pipeline.New(pipeline.Config{Store: db, Logger: slog.New(slog.DiscardHandler)})})
+	p := pipeline.New(pipeline.Config{Store: db, Logger: slog.New(slog.DiscardHandler)})
+	return begin(t, Config{Insight: p, Transcripts: p})
 }
 
 // keys are those of a JSON object, sorted.
@@ -83,7 +84,7 @@ func TestStats(t *testing.T) {
 			"meetings next room trend",
 			`{"room":"nobody","meetings":[],"trend":{"meetings":0,"metrics":[],"participants":[]},"next":""}`,
 		},
-		"/v1/rooms/standup/stats?limit=1": {"meetings next room trend", `"meetings":[{"id":"NEW","state":"complete","started_at":"2026-03-05T09:00:00Z",` +
+		"/v1/rooms/standup/stats?limit=1": {"meetings next room trend", `"meetings":[{"id":"NEW","room":"standup","state":"complete","started_at":"2026-03-05T09:00:00Z",` +
 			`"ended_at":"2026-03-05T09:01:00Z","participants":1,"duration_ms":10000,`},
 	} {
 		a := s.do(http.MethodGet, path, "")

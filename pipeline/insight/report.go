@@ -1,24 +1,11 @@
 package insight
 
-import (
-	"time"
+import "verbatim/pipeline/meeting"
 
-	"verbatim/pipeline/meeting"
-)
-
-// Head says which meeting numbers are of. As long as its State is live or ended,
-// there is talk that is not in them yet.
-type Head struct {
-	ID        string        `json:"id"`
-	State     meeting.State `json:"state"`
-	StartedAt time.Time     `json:"started_at"`
-	EndedAt   *time.Time    `json:"ended_at"`
-}
-
-// MeetingReport is the account of a meeting and its numbers.
+// MeetingReport is the account of a meeting and its numbers. As long as its State
+// is live or ended, they are of what is known by then.
 type MeetingReport struct {
-	Head
-	Room string `json:"room"`
+	meeting.Head
 	// Coverage says how much of the audio the numbers speak for.
 	Coverage meeting.Coverage `json:"coverage"`
 	Stats
@@ -37,12 +24,7 @@ type RoomReport struct {
 
 // RoomMeeting is one of them.
 type RoomMeeting struct {
-	Head
+	meeting.Head
 	Participants int `json:"participants"`
 	Numbers
-}
-
-// HeadOf says which meeting m is.
-func HeadOf(m meeting.Meeting) Head {
-	return Head{ID: m.ID, State: m.State, StartedAt: m.StartedAt, EndedAt: m.EndedAt}
 }

@@ -48,6 +48,7 @@ func testSuite(t *testing.T, open func(testing.TB) *Store) {
 		"end meeting":          testEndMeeting,
 		"meetings":             testMeetings,
 		"paging while growing": testPagingWhileGrowing,
+		"search":               testSearch,
 		"bad cursors":          testBadCursors,
 		"unfinished tracks":    testUnfinishedTracks,
 		"expired tracks":       testExpiredTracks,

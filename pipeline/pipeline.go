@@ -21,9 +21,11 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/oklog/ulid/v2"
 
 	"verbatim/media/audio"
+	"verbatim/pipeline/insight"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/recording"
 	"verbatim/pipeline/store"
@@ -79,6 +81,8 @@ type Pipeline struct {
 	done   Ticks                              // of the tracks that ran
 
 	counts *counts
+
+	insight *lru.Cache[string, insight.Stats] // of final meetings; locks itself
 }
 
 // ErrClosed is returned for tracks that come after Close.
@@ -94,6 +98,7 @@ func New(cfg Config) *Pipeline {
 		wake: make(chan struct{}, 1), finished: make(chan struct{}, 1),
 		shown: map[string][]meeting.TrackProgress{}, stale: map[string]bool{},
 	}
+	p.insight, _ = lru.New[string, insight.Stats](keptStats) // fails only for a size that is none
 	p.late = make(chan struct{}, runtime.NumCPU())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p

@@ -71,6 +71,11 @@ func (p *Pipeline) Finals(ctx context.Context, id string, after int64, limit int
 	return segments, numbers, nil
 }
 
+// Search finds stored segments by their words; see store.Store.
+func (p *Pipeline) Search(ctx context.Context, text, room string, limit int, cursor string) ([]meeting.Found, string, error) {
+	return p.cfg.Store.Search(ctx, text, room, limit, cursor)
+}
+
 // Transcript is the whole transcript of a meeting as it is now.
 func (p *Pipeline) Transcript(ctx context.Context, id string) (transcript.Document, error) {
 	m, err := p.Meeting(ctx, id)
@@ -85,16 +90,20 @@ func (p *Pipeline) Transcript(ctx context.Context, id string) (transcript.Docume
 	if err != nil {
 		return transcript.Document{}, err
 	}
-	at := func(row meeting.Track, tick int64) int64 {
+	return transcript.Document{
+		Meeting: m, Segments: segments, Missing: m.Missing(gaps, p.clockOf(m)),
+		Complete: m.State == meeting.StateComplete,
+	}, nil
+}
+
+// clockOf places a tick of a track of m on the meeting's clock, in milliseconds.
+func (p *Pipeline) clockOf(m meeting.Meeting) func(row meeting.Track, tick int64) int64 {
+	return func(row meeting.Track, tick int64) int64 {
 		if t := p.running(row.ID); t != nil {
 			return t.ms(tick)
 		}
 		return nominalMS(m.StartedAt, row, tick)
 	}
-	return transcript.Document{
-		Meeting: m, Segments: segments, Missing: m.Missing(gaps, at),
-		Complete: m.State == meeting.StateComplete,
-	}, nil
 }
 
 // running is the track of that id while it is transcribed, else nil.
@@ -138,5 +147,7 @@ func (p *Pipeline) Erase(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	return p.cfg.Store.Delete(ctx, id)
+	err := p.cfg.Store.Delete(ctx, id)
+	p.insight.Remove(id)
+	return err
 }

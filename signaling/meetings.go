@@ -45,20 +45,13 @@ func (s *Server) listMeetings(w http.ResponseWriter, r *http.Request) error {
 	if room := q.Get("room"); room != "" && !meeting.ValidRoom(room) {
 		return problem(http.StatusBadRequest, "bad-room", "No room can have this name.")
 	}
-	limit := 20
-	if v := q.Get("limit"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > maxList {
-			return problem(http.StatusBadRequest, "bad-limit", "limit is a number from 1 to 100.")
-		}
-		limit = n
-	}
-	ms, next, err := s.cfg.Meetings.Meetings(r.Context(), q.Get("room"), limit, q.Get("cursor"))
-	if errors.Is(err, meeting.ErrBadCursor) {
-		return problem(http.StatusBadRequest, "bad-cursor", "cursor is the value of next in the page before; leave it out for the first.")
-	}
+	limit, err := limitOf(r, maxList)
 	if err != nil {
 		return err
+	}
+	ms, next, err := s.cfg.Meetings.Meetings(r.Context(), q.Get("room"), limit, q.Get("cursor"))
+	if err != nil {
+		return badCursor(err)
 	}
 	if ms == nil {
 		ms = []meeting.Meeting{}
@@ -67,6 +60,27 @@ func (s *Server) listMeetings(w http.ResponseWriter, r *http.Request) error {
 		Meetings []meeting.Meeting `json:"meetings"`
 		Next     string            `json:"next"`
 	}{ms, next})
+}
+
+// limitOf is how many meetings a page has: as many as the client asks for.
+func limitOf(r *http.Request, most int) (int, error) {
+	v := r.URL.Query().Get("limit")
+	if v == "" {
+		return 20, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 || n > most {
+		return 0, problem(http.StatusBadRequest, "bad-limit", fmt.Sprintf("limit is a number from 1 to %d.", most))
+	}
+	return n, nil
+}
+
+// badCursor tells the client of a cursor that is none.
+func badCursor(err error) error {
+	if errors.Is(err, meeting.ErrBadCursor) {
+		return problem(http.StatusBadRequest, "bad-cursor", "cursor is the value of next in the page before; leave it out for the first.")
+	}
+	return err
 }
 
 func (s *Server) getMeeting(w http.ResponseWriter, r *http.Request) error {

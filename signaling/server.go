@@ -21,6 +21,7 @@ import (
 
 	"verbatim/media"
 	"verbatim/media/audio"
+	"verbatim/pipeline/insight"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
 )
@@ -55,6 +56,9 @@ type Transcripts interface {
 	// numbers, in order: at most limit.
 	Finals(ctx context.Context, meeting string, after int64, limit int) ([]transcript.Segment, []int64, error)
 	Transcript(ctx context.Context, meeting string) (transcript.Document, error)
+	// Search finds segments by their words, in a room or, if it is empty, in all:
+	// the newest first, and paged as Meetings.Meetings is.
+	Search(ctx context.Context, text, room string, limit int, cursor string) (found []meeting.Found, next string, err error)
 	Audio(ctx context.Context, meeting, track string) (samples int64, frames iter.Seq2[audio.Frame, error], err error)
 }
 
@@ -66,6 +70,14 @@ type Recordings interface {
 	Mix(ctx context.Context, meeting string) (meeting.Recording, error)
 	// Opus is an Ogg Opus file of one track.
 	Opus(ctx context.Context, meeting, track string) (meeting.Recording, error)
+}
+
+// Insight says what meetings were like; pipeline.Pipeline does. Unknown meetings
+// are meeting.ErrNotFound, a room without meetings has an empty report.
+type Insight interface {
+	MeetingStats(ctx context.Context, id string) (insight.MeetingReport, error)
+	// RoomStats reports on up to limit meetings, paged as Meetings.Meetings is.
+	RoomStats(ctx context.Context, room string, limit int, cursor string) (insight.RoomReport, error)
 }
 
 // Events tells what happens in a room. A channel that is closed by the other
@@ -82,6 +94,7 @@ type Config struct {
 	Meetings    Meetings
 	Transcripts Transcripts
 	Recordings  Recordings
+	Insight     Insight
 	Events      Events
 	Web         http.Handler // the pages; nil for none
 	Metrics     http.Handler // what /metrics answers; nil for nothing
@@ -126,6 +139,7 @@ func (s *Server) Routes() http.Handler {
 		r.Route("/rooms/{room}", func(r chi.Router) {
 			r.Use(s.room)
 			r.Get("/", s.handle(s.getRoom))
+			r.Get("/stats", s.handle(s.roomStats))
 			r.Get("/events", s.handle(s.events))
 			r.Get("/ingest", s.handle(s.ingest))
 			r.Post("/whip", s.handle(s.whip))
@@ -138,11 +152,13 @@ func (s *Server) Routes() http.Handler {
 		r.Options("/sessions/{session}", s.handle(s.sessionOptions))
 		r.Get("/sessions/{session}", s.handle(s.noContent))
 		r.Head("/sessions/{session}", s.handle(s.noContent))
+		r.Get("/search", s.handle(s.search))
 		r.Get("/meetings", s.handle(s.listMeetings))
 		r.Route("/meetings/{meeting}", func(r chi.Router) {
 			r.Get("/", s.handle(s.getMeeting))
 			r.Delete("/", s.handle(s.eraseMeeting))
 			r.Post("/end", s.handle(s.endMeeting))
+			r.Get("/stats", s.handle(s.meetingStats))
 			r.Get("/transcript.{format}", s.handle(s.transcript))
 			for path, h := range map[string]handler{
 				"/audio.flac": s.mix, "/tracks/{track}/audio.opus": s.opus, "/tracks/{track}/audio.wav": s.wav,

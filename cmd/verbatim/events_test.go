@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"verbatim/pipeline/insight"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
 )
@@ -136,6 +137,13 @@ func TestEventsResume(t *testing.T) {
 	}
 	if interims == 0 {
 		t.Error("no interims")
+	}
+	var stats insight.MeetingReport
+	if err := json.Unmarshal(s.get("/v1/meetings/"+s.meetings()[0].ID+"/stats"), &stats); err != nil {
+		t.Fatal(err)
+	}
+	if len(stats.Participants) != 3 || stats.Words == nil || *stats.Words != len(want) || stats.TalkMS < 3*6900 || stats.DoubleTalkMS == 0 {
+		t.Errorf("all three talk for 7 s, a word in each segment: %+v", stats.Numbers)
 	}
 	// A new client of the ended room gets none of it; with an id of another
 	// room's meeting neither.

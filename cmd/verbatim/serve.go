@@ -131,7 +131,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	wg.Go(func() { s.pipeline.Record(background) })
 
 	s.http = signaling.New(signaling.Config{
-		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Recordings: s.pipeline, Events: s.hub,
+		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Recordings: s.pipeline, Insight: s.pipeline, Events: s.hub,
 		Web: web.Handler(), Metrics: s.metrics(logs, transcriber), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
 		ICEServers: iceServers,
 	})

@@ -67,6 +67,13 @@ func (s *Store) Meetings(ctx context.Context, room string, limit int, cursor str
 	return ms, next, err
 }
 
+// Before returns up to limit (at least 1) meetings of m's room that began before
+// m did, the newest first.
+func (s *Store) Before(ctx context.Context, m meeting.Meeting, limit int) ([]meeting.Meeting, error) {
+	ms, _, err := s.Meetings(ctx, m.Room, limit, makeCursor(m))
+	return ms, err
+}
+
 func makeCursor(m meeting.Meeting) string {
 	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %s", m.StartedAt.UnixMicro(), m.ID))
 }

@@ -86,6 +86,11 @@ func insert(ctx context.Context, tx *sql.Tx, meetingID, track string, rows []row
 		if err != nil {
 			return 0, fmt.Errorf("segment %s: %w", r.ID, err)
 		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO search (text, meeting, track, n) VALUES ($1, $2, $3, $4)",
+			clean(r.Text), meetingID, track, r.n)
+		if err != nil {
+			return 0, fmt.Errorf("segment %s: %w", r.ID, err)
+		}
 	}
 	return last, nil
 }

@@ -197,6 +197,8 @@ func TestEraseAfterCrash(t *testing.T) {
 		// The rows go, their bytes stay in the log.
 		_, err := s.db.ExecContext(ctx, `
 			DELETE FROM gaps WHERE track = 'TM`+fmt.Sprint(i)+`';
+			DELETE FROM search WHERE meeting = 'M`+fmt.Sprint(i)+`';
+			INSERT INTO search (search) VALUES ('rebuild');
 			DELETE FROM segments WHERE meeting = 'M`+fmt.Sprint(i)+`';
 			DELETE FROM tracks WHERE meeting = 'M`+fmt.Sprint(i)+`';
 			DELETE FROM participants WHERE meeting = 'M`+fmt.Sprint(i)+`';

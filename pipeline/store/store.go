@@ -29,8 +29,8 @@
 //
 // All statements are what SQLite and PostgreSQL both understand: $1
 // placeholders, RETURNING, ON CONFLICT, integers for times, text for JSON. What
-// only SQLite has (its options, and how bytes leave its files) is in sqlite.go
-// and erase.go.
+// only SQLite has (its options, how bytes leave its files, and the index of
+// words) is in sqlite.go, erase.go and search.go.
 //
 // # What it does not guarantee
 //

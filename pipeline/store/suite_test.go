@@ -48,6 +48,7 @@ func testSuite(t *testing.T, open func(testing.TB) *Store) {
 		"end meeting":          testEndMeeting,
 		"meetings":             testMeetings,
 		"paging while growing": testPagingWhileGrowing,
+		"search":               testSearch,
 		"bad cursors":          testBadCursors,
 		"unfinished tracks":    testUnfinishedTracks,
 		"expired tracks":       testExpiredTracks,
@@ -243,6 +244,13 @@ func testMeetings(t *testing.T, s *Store) {
 			cursor = next
 		}
 		same(t, got, tt.want)
+	}
+	for i, id := range inA {
+		var got []string
+		for _, m := range ok[[]meeting.Meeting](t)(s.Before(ctx, ok[meeting.Meeting](t)(s.Meeting(ctx, id)), 3)) {
+			got = append(got, m.ID)
+		}
+		same(t, strings.Join(got, " "), strings.Join(inA[i+1:min(i+4, len(inA))], " "))
 	}
 	var live []string
 	for _, m := range ok[[]meeting.Meeting](t)(s.LiveMeetings(ctx)) {

@@ -1,0 +1,37 @@
+package signaling
+
+import (
+	"net/http"
+	"strings"
+
+	"verbatim/pipeline/meeting"
+)
+
+// maxQuery is how long a search may be, in bytes.
+const maxQuery = 500
+
+func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	text, room := strings.TrimSpace(q.Get("q")), q.Get("room")
+	if text == "" || len(text) > maxQuery {
+		return problem(http.StatusBadRequest, "bad-query", "q is what to search for: some words, at most 500 bytes.")
+	}
+	if room != "" && !meeting.ValidRoom(room) {
+		return problem(http.StatusBadRequest, "bad-room", "No room can have this name.")
+	}
+	limit, err := limitOf(r, maxList)
+	if err != nil {
+		return err
+	}
+	found, next, err := s.cfg.Transcripts.Search(r.Context(), text, room, limit, q.Get("cursor"))
+	if err != nil {
+		return badCursor(err)
+	}
+	if found == nil {
+		found = []meeting.Found{}
+	}
+	return writeJSON(w, struct {
+		Found []meeting.Found `json:"found"`
+		Next  string          `json:"next"`
+	}{found, next})
+}

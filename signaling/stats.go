@@ -1,0 +1,30 @@
+package signaling
+
+import (
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// maxStats is the most meetings that one report on a room reads.
+const maxStats = 50
+
+func (s *Server) meetingStats(w http.ResponseWriter, r *http.Request) error {
+	report, err := s.cfg.Insight.MeetingStats(r.Context(), chi.URLParam(r, "meeting"))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, report)
+}
+
+func (s *Server) roomStats(w http.ResponseWriter, r *http.Request) error {
+	limit, err := limitOf(r, maxStats)
+	if err != nil {
+		return err
+	}
+	report, err := s.cfg.Insight.RoomStats(r.Context(), chi.URLParam(r, "room"), limit, r.URL.Query().Get("cursor"))
+	if err != nil {
+		return badCursor(err)
+	}
+	return writeJSON(w, report)
+}

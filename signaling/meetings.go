@@ -41,15 +41,15 @@ func (s *Server) getRoom(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) listMeetings(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	if room := q.Get("room"); room != "" && !meeting.ValidRoom(room) {
-		return problem(http.StatusBadRequest, "bad-room", "No room can have this name.")
+	room, err := roomOf(r)
+	if err != nil {
+		return err
 	}
 	limit, err := limitOf(r, maxList)
 	if err != nil {
 		return err
 	}
-	ms, next, err := s.cfg.Meetings.Meetings(r.Context(), q.Get("room"), limit, q.Get("cursor"))
+	ms, next, err := s.cfg.Meetings.Meetings(r.Context(), room, limit, r.URL.Query().Get("cursor"))
 	if err != nil {
 		return badCursor(err)
 	}
@@ -62,7 +62,16 @@ func (s *Server) listMeetings(w http.ResponseWriter, r *http.Request) error {
 	}{ms, next})
 }
 
-// limitOf is how many meetings a page has: as many as the client asks for.
+// roomOf is the room that the client asks for, or empty for all.
+func roomOf(r *http.Request) (string, error) {
+	room := r.URL.Query().Get("room")
+	if room != "" && !meeting.ValidRoom(room) {
+		return "", problem(http.StatusBadRequest, "bad-room", "No room can have this name.")
+	}
+	return room, nil
+}
+
+// limitOf is how many entries a page has: as many as the client asks for.
 func limitOf(r *http.Request, most int) (int, error) {
 	v := r.URL.Query().Get("limit")
 	if v == "" {

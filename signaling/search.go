@@ -12,12 +12,13 @@ const maxQuery = 500
 
 func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	text, room := strings.TrimSpace(q.Get("q")), q.Get("room")
+	text := strings.TrimSpace(q.Get("q"))
 	if text == "" || len(text) > maxQuery {
 		return problem(http.StatusBadRequest, "bad-query", "q is what to search for: some words, at most 500 bytes.")
 	}
-	if room != "" && !meeting.ValidRoom(room) {
-		return problem(http.StatusBadRequest, "bad-room", "No room can have this name.")
+	room, err := roomOf(r)
+	if err != nil {
+		return err
 	}
 	limit, err := limitOf(r, maxList)
 	if err != nil {

@@ -78,16 +78,17 @@ func insert(ctx context.Context, tx *sql.Tx, meetingID, track string, rows []row
 		return 0, err
 	}
 	for i, r := range rows {
+		text := clean(r.Text)
 		_, err := tx.ExecContext(ctx, `
 			INSERT INTO segments (track, n, meeting, number, start_ms, end_ms, text, engine, revision, words)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 			track, r.n, meetingID, last-int64(len(rows)-1-i),
-			r.StartMS, r.EndMS, clean(r.Text), clean(r.Engine), r.Revision, r.words)
+			r.StartMS, r.EndMS, text, clean(r.Engine), r.Revision, r.words)
 		if err != nil {
 			return 0, fmt.Errorf("segment %s: %w", r.ID, err)
 		}
 		_, err = tx.ExecContext(ctx, "INSERT INTO search (text, meeting, track, n) VALUES ($1, $2, $3, $4)",
-			clean(r.Text), meetingID, track, r.n)
+			text, meetingID, track, r.n)
 		if err != nil {
 			return 0, fmt.Errorf("segment %s: %w", r.ID, err)
 		}

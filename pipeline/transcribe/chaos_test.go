@@ -154,7 +154,6 @@ type chaosTrack struct {
 	commits int
 	through int64
 	words   []Word
-	loose   []string // the words of utterances without words
 	faults  []string
 	state   State
 	done    bool

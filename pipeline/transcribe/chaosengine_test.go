@@ -303,7 +303,7 @@ func (s *chaosStream) hear(number int, start int64) {
 	if s.e.wordless && start+middle < s.o.Spoken {
 		return
 	}
-	shift := func(pos int64) int64 { return max(0, pos+int64(s.jitter.Int64N(2*s.e.jitter+1))-s.e.jitter) }
+	shift := func(pos int64) int64 { return max(0, pos+s.jitter.Int64N(2*s.e.jitter+1)-s.e.jitter) }
 	s.heard = append(s.heard, Word{Text: tonecode.Word(number), Start: shift(start), End: shift(start + tonecode.Symbol)})
 }
 

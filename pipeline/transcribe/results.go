@@ -208,7 +208,7 @@ func (q *results) trim(u *Utterance) (through int64) {
 	switch {
 	case q.trimmed: // late, and from before that, or said twice
 		if n > 0 {
-			u.Words = slices.DeleteFunc(u.Words, func(w Word) bool { return (w.Start+w.End)/2 >= q.again })
+			u.Words = slices.DeleteFunc(u.Words, func(w Word) bool { return w.middle() >= q.again })
 			u.Text = join(u.Words)
 		}
 		return min(u.End, q.again)
@@ -268,7 +268,7 @@ func (q *results) news(u Utterance) (_ Utterance, ok bool) {
 	}
 	kept := make([]Word, 0, len(u.Words))
 	for _, w := range u.Words {
-		if middle := (w.Start + w.End) / 2; q.fresh(w) && !q.known(middle, middle) {
+		if middle := w.middle(); q.fresh(w) && !q.known(middle, middle) {
 			kept = append(kept, w)
 		}
 	}
@@ -284,7 +284,7 @@ func (q *results) news(u Utterance) (_ Utterance, ok bool) {
 // fresh reports whether a word was not said by another stream. One that only
 // began when that ended is new if nothing was said where it begins.
 func (q *results) fresh(w Word) bool {
-	if (w.Start+w.End)/2 >= q.begun {
+	if w.middle() >= q.begun {
 		return true
 	}
 	return w.End > q.begun && q.ended > 0 && w.Start >= q.ended-min(touch, (w.End-w.Start)/3)
@@ -316,6 +316,9 @@ func (q *results) said(u Utterance) {
 		q.spans = slices.Delete(q.spans, 0, 1)
 	}
 }
+
+// middle is the sample by which a word is counted to one stream or another.
+func (w Word) middle() int64 { return (w.Start + w.End) / 2 }
 
 func join(words []Word) string {
 	texts := make([]string, len(words))

@@ -88,9 +88,10 @@ async function lossyMeeting(name, launch, flags, sends) {
   const meeting = await until(
     async () => {
       const [m] = (await server.json('v1/meetings')).meetings;
-      return m?.coverage.duration_ms >= seconds * 1000 && m;
+      // How many of the lost packets carry speech is chance: it goes on until enough did.
+      return m?.coverage.duration_ms >= seconds * 1000 && m.coverage.recovered_ms >= 500 && m;
     },
-    `${seconds} s of audio`,
+    `${seconds} s of audio, and half a second of it recovered`,
     40_000,
   );
   const payloadTypes = [...path.seen.types];
@@ -99,8 +100,7 @@ async function lossyMeeting(name, launch, flags, sends) {
   const parts = c.received_ms + c.recovered_ms + c.concealed_ms + c.silence_ms + c.discontinuity_ms + c.shed_ms;
   assert.equal(parts, c.duration_ms, 'the account adds up');
   assert.ok(path.seen.lost >= 10, `only ${path.seen.lost} packets were lost on the way`);
-  // Lost packets of pauses carry nothing to recover, and most of it are pauses.
-  assert.ok(c.recovered_ms >= 240, `${c.recovered_ms} ms were recovered after ${path.seen.lost} lost packets`);
+  assert.ok(c.recovered_ms >= 500, `${c.recovered_ms} ms were recovered after ${path.seen.lost} lost packets`);
   assert.equal(c.concealed_ms, 0, `${c.concealed_ms} ms stayed lost after ${path.seen.lost} lost packets`);
 }
 

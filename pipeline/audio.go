@@ -19,28 +19,18 @@ import (
 // if the audio was kept no longer; should that come about while it is read, that
 // ends with an error.
 func (p *Pipeline) Audio(ctx context.Context, meetingID, trackID string) (samples int64, frames iter.Seq2[audio.Frame, error], err error) {
-	row, err := p.track(ctx, meetingID, trackID)
+	_, row, err := p.track(ctx, meetingID, trackID)
 	if err != nil {
 		return 0, nil, err
 	}
-	if row.AudioExpiredAt != nil {
-		return 0, nil, &meeting.ExpiredError{At: *row.AudioExpiredAt}
-	}
-	log, closeLog, err := p.openLog(ctx, row)
+	a, err := p.audio(ctx, row)
 	if err != nil {
 		return 0, nil, err
 	}
-	packets := log.Read(ctx, 0) // what expires from here on is an error
-	_, end, account, _ := log.State()
-	had := row.Account.Received + row.Account.Recovered
-	if row.FinishedAt != nil && had > 0 && account.Received+account.Recovered == 0 {
-		closeLog()
-		return 0, nil, &meeting.ExpiredError{At: p.cfg.Now()} // and that is about to be noted
-	}
-	samples = end / audio.TicksPerSample
+	samples = a.end / audio.TicksPerSample
 	return samples, func(yield func(audio.Frame, error) bool) {
-		defer closeLog()
-		for f, err := range decode.Frames(packets) {
+		defer a.close()
+		for f, err := range decode.Frames(a.packets) {
 			if err == nil {
 				f.PCM = f.PCM[:min(int64(len(f.PCM)), samples-f.Start)]
 			}
@@ -51,17 +41,44 @@ func (p *Pipeline) Audio(ctx context.Context, meetingID, trackID string) (sample
 	}, nil
 }
 
-func (p *Pipeline) track(ctx context.Context, meetingID, trackID string) (meeting.Track, error) {
+func (p *Pipeline) track(ctx context.Context, meetingID, trackID string) (meeting.Meeting, meeting.Track, error) {
 	m, err := p.cfg.Store.Meeting(ctx, meetingID)
 	if err != nil {
-		return meeting.Track{}, err
+		return m, meeting.Track{}, err
 	}
 	for _, t := range m.Tracks {
 		if t.ID == trackID {
-			return t, nil
+			return m, t, nil
 		}
 	}
-	return meeting.Track{}, fmt.Errorf("track: %w", store.ErrNotFound)
+	return m, meeting.Track{}, fmt.Errorf("track: %w", store.ErrNotFound)
+}
+
+// trackAudio is the audio of a track.
+type trackAudio struct {
+	packets iter.Seq2[audio.Packet, error] // waits at the end of a track that goes on
+	end     int64                          // as of now, in ticks
+	over    bool                           // there is no more than that
+	close   func()
+}
+
+// audio opens the audio of a track, as Audio says.
+func (p *Pipeline) audio(ctx context.Context, row meeting.Track) (a trackAudio, err error) {
+	if row.AudioExpiredAt != nil {
+		return a, &meeting.ExpiredError{At: *row.AudioExpiredAt}
+	}
+	log, closeLog, err := p.openLog(ctx, row)
+	if err != nil {
+		return a, err
+	}
+	packets := log.Read(ctx, 0) // what expires from here on is an error
+	_, end, account, ended := log.State()
+	had := row.Account.Received + row.Account.Recovered
+	if row.FinishedAt != nil && had > 0 && account.Received+account.Recovered == 0 {
+		closeLog()
+		return a, &meeting.ExpiredError{At: p.cfg.Now()} // and that is about to be noted
+	}
+	return trackAudio{packets, end, ended, closeLog}, nil
 }
 
 // openLog opens the log of a track, at its full length if the track is finished.

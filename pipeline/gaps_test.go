@@ -17,9 +17,9 @@ import (
 	"verbatim/pipeline/transcript"
 )
 
-// recording is a track in the hands of a test, which reads and commits in place
+// handmade is a track in the hands of a test, which reads and commits in place
 // of a supervisor.
-type recording struct {
+type handmade struct {
 	t      rapid.TB
 	s      *server
 	line   sender
@@ -29,11 +29,11 @@ type recording struct {
 	gaveUp int64 // ticks
 }
 
-func newRecording(t rapid.TB, w *world, s *server, id string) *recording {
+func newRecording(t rapid.TB, w *world, s *server, id string) *handmade {
 	m := must[meeting.Membership](w.t)(s.registry.Join(w.t.Context(), "room-"+strings.ToLower(id), ada))
 	row := meeting.Track{ID: id, Meeting: m.Meeting, Participant: ada.ID, StartedAt: m.StartedAt.Add(time.Second)}
 	check(w.t, w.db.CreateTrack(w.t.Context(), row))
-	r := &recording{t: t, s: s, line: sender{at: row.StartedAt}}
+	r := &handmade{t: t, s: s, line: sender{at: row.StartedAt}}
 	r.track = &track{p: s.Pipeline, row: row, began: m.StartedAt, who: ada, ctx: w.t.Context()}
 	var err error
 	if r.track.log, err = s.logs.Create(row.Meeting, id); err != nil {
@@ -42,7 +42,7 @@ func newRecording(t rapid.TB, w *world, s *server, id string) *recording {
 	return r
 }
 
-func (r *recording) append(packets ...audio.Packet) {
+func (r *handmade) append(packets ...audio.Packet) {
 	for _, p := range packets {
 		if err := r.track.log.Append(r.track.ctx, p); err != nil {
 			r.t.Fatal(err)
@@ -51,7 +51,7 @@ func (r *recording) append(packets ...audio.Packet) {
 }
 
 // read reads n packets from one on, as far as there are any.
-func (r *recording) read(from uint64, n int) {
+func (r *handmade) read(from uint64, n int) {
 	next, _, _, _ := r.track.log.State()
 	if n = min(n, int(next-min(from, next))); n == 0 {
 		return
@@ -67,7 +67,7 @@ func (r *recording) read(from uint64, n int) {
 }
 
 // commit goes from the checkpoint to a sample, with words or giving it up.
-func (r *recording) commit(through int64, giveUp bool) {
+func (r *handmade) commit(through int64, giveUp bool) {
 	begun := r.stored
 	u := transcribe.Utterance{Start: begun / audio.TicksPerSample, End: through, Text: "word"}
 	if giveUp {
@@ -84,7 +84,7 @@ func (r *recording) commit(through int64, giveUp bool) {
 }
 
 // doubt makes the track believe that do may not have been stored.
-func (r *recording) doubt(do func()) {
+func (r *handmade) doubt(do func()) {
 	t := r.track
 	row, revision := t.row, t.revision
 	spans := map[transcript.MissingKind][]span{}
@@ -97,7 +97,7 @@ func (r *recording) doubt(do func()) {
 }
 
 // restart is what another process does that finds the track.
-func (r *recording) restart() {
+func (r *handmade) restart() {
 	old := r.track
 	row, err := r.s.cfg.Store.Claim(old.ctx, old.row.ID)
 	if err != nil {
@@ -168,7 +168,7 @@ func TestGapsAreTheAccount(t *testing.T) {
 }
 
 // checkRows checks what is stored of the track, and adds it up.
-func (r *recording) checkRows(t *rapid.T) map[transcript.MissingKind]int64 {
+func (r *handmade) checkRows(t *rapid.T) map[transcript.MissingKind]int64 {
 	row, err := r.s.cfg.Store.Resume(r.track.ctx, r.track.row.ID, r.track.row.Epoch)
 	if err != nil {
 		t.Fatal(err)

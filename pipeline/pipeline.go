@@ -6,6 +6,9 @@
 // lost, shed or broken off in it (gaps.go), and each commit stores what lies
 // before its checkpoint, in its transaction (commit.go).
 //
+// When a meeting is over and transcribed, Record makes files of its audio
+// (pipeline/recording), and Retain takes the logs after that.
+//
 // Per track there is one goroutine that transcribes (plus what
 // transcribe.Supervisor needs); the Pipeline waits for all of them in Close.
 package pipeline
@@ -24,6 +27,7 @@ import (
 	"verbatim/media/audio"
 	"verbatim/pipeline/insight"
 	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/recording"
 	"verbatim/pipeline/store"
 	"verbatim/pipeline/tracklog"
 	"verbatim/pipeline/transcribe"
@@ -41,6 +45,7 @@ type Config struct {
 	Registry   *meeting.Registry
 	Publish    func(meeting.Event)
 	Supervisor *transcribe.Supervisor // nil: nothing is transcribed
+	Recordings *recording.Bucket      // nil: none are kept
 	// Now is the clock of everything that is stored (default time.Now). It must
 	// never run back.
 	Now    func() time.Time
@@ -64,8 +69,9 @@ type Pipeline struct {
 	// show is held while an account is read and published, so that no older one
 	// is published after it. It is taken before mu.
 	show     sync.Mutex
-	finished chan struct{} // capacity 1: a track is done
+	finished chan struct{} // capacity 1: a track or a recording is done
 	mending  sync.Mutex    // held by who ends a log that has no end
+	records  records
 
 	mu     sync.Mutex // guards what follows
 	closed bool

@@ -137,9 +137,15 @@ func (p *Pipeline) Erase(ctx context.Context, id string) error {
 	for _, t := range stopped {
 		<-t.done
 	}
+	defer p.stopRecording(id)()
 	// The audio first: as long as the meeting is there, it can be erased again.
 	if err := p.cfg.Logs.RemoveMeeting(id); err != nil {
 		return err
+	}
+	if p.cfg.Recordings != nil {
+		if err := p.cfg.Recordings.Erase(ctx, id); err != nil {
+			return err
+		}
 	}
 	err := p.cfg.Store.Delete(ctx, id)
 	p.insight.Remove(id)

@@ -216,7 +216,8 @@ func TestAudioOfDamagedLog(t *testing.T) {
 	before := must[meeting.Meeting](t)(s.Meeting(t.Context(), meetingID))
 	path := w.path(meetingID, trackID)
 	check(t, os.Truncate(path, must[os.FileInfo](t)(os.Stat(path)).Size()/2))
-	done := make(chan int64)
+	type length struct{ rest, samples int64 }
+	done := make(chan length)
 	for range 4 { // at once
 		go func() {
 			var n int64
@@ -230,13 +231,12 @@ func TestAudioOfDamagedLog(t *testing.T) {
 					}
 				}
 			}
-			done <- n - samples
-			done <- samples
+			done <- length{n - samples, samples}
 		}()
 	}
 	for range 4 {
-		if rest, samples := <-done, <-done; rest != 0 || samples != 4*audio.FrameRate {
-			t.Errorf("%d samples, and %d more or less", samples, rest)
+		if l := <-done; l.rest != 0 || l.samples != 4*audio.FrameRate {
+			t.Errorf("%d samples, and %d more or less", l.samples, l.rest)
 		}
 	}
 	after := must[meeting.Meeting](t)(s.Meeting(t.Context(), meetingID))

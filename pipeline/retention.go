@@ -19,8 +19,8 @@ const (
 
 // Retain removes the audio of tracks whose transcript was finished that long
 // ago, until ctx ends: 0 removes it as soon as the transcript is finished, below
-// 0 none is ever removed. Audio that is still to be transcribed is not touched,
-// whatever its age. It begins with looking for logs that belong to no track.
+// 0 none is ever removed. Audio that is still to be transcribed or recorded is
+// not touched, whatever its age. It begins with looking for logs that belong to no track.
 func (p *Pipeline) Retain(ctx context.Context, keep time.Duration) {
 	p.clearStrays(ctx)
 	if keep < 0 {
@@ -44,6 +44,14 @@ func (p *Pipeline) Retain(ctx context.Context, keep time.Duration) {
 	}
 }
 
+// wakeRetain says that there may be audio that nothing needs any more.
+func (p *Pipeline) wakeRetain() {
+	select {
+	case p.finished <- struct{}{}:
+	default:
+	}
+}
+
 // expireTracks takes the audio of all tracks that were finished before that
 // time. It returns those for which that failed, which is logged unless it had
 // failed before.
@@ -51,7 +59,7 @@ func (p *Pipeline) expireTracks(ctx context.Context, before time.Time, known map
 	failed = map[string]bool{}
 	var last meeting.Track
 	for ctx.Err() == nil {
-		rows, err := p.cfg.Store.ExpiredTracks(ctx, before, last, retainBatch)
+		rows, err := p.cfg.Store.ExpiredTracks(ctx, before, p.cfg.Recordings != nil, last, retainBatch)
 		if err != nil {
 			const key = "" // the store's own
 			if failed[key] = true; !known[key] && ctx.Err() == nil {

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"sync"
 	"time"
@@ -23,6 +25,9 @@ type Stats struct {
 	// Commit is how long the store took for a commit; Delay how long after the
 	// end of an utterance, by the server's clock, it was stored.
 	Commit, Delay Histogram
+	// Recorded are meetings whose recordings were made since New;
+	// RecordFailures are attempts at that which failed.
+	Recorded, RecordFailures uint64
 }
 
 // Ticks (48 kHz) of tracks that this process took in and transcribed: what an
@@ -90,10 +95,11 @@ func (p *Pipeline) Stats() Stats {
 
 // counts is what commits add up to.
 type counts struct {
-	mu       sync.Mutex // guards all
-	segments map[string]uint64
-	commit   histogram
-	delay    histogram
+	mu                       sync.Mutex // guards all
+	segments                 map[string]uint64
+	commit                   histogram
+	delay                    histogram
+	recorded, recordFailures uint64
 }
 
 func newCounts() *counts {
@@ -108,6 +114,19 @@ func (c *counts) read(s *Stats) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Segments, s.Commit, s.Delay = maps.Clone(c.segments), c.commit.read(), c.delay.read()
+	s.Recorded, s.RecordFailures = c.recorded, c.recordFailures
+}
+
+// attempted counts an attempt to record a meeting.
+func (c *counts) attempted(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil:
+		c.recorded++
+	case !errors.Is(err, context.Canceled): // by an erasure, or the server's end
+		c.recordFailures++
+	}
 }
 
 // committed counts a commit that the store was asked for at a time. began is the

@@ -196,10 +196,7 @@ func (t *track) finish() error {
 		return owned(err)
 	}
 	t.finished = st
-	select {
-	case t.p.finished <- struct{}{}:
-	default:
-	}
+	t.p.wakeRetain()
 	return nil
 }
 

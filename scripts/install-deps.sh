@@ -45,6 +45,7 @@ check_test() {
 	need libopus-dev pkg-config --exists opus
 	need flite have flite
 	need opus-tools have opusenc
+	need flac have flac
 	need sox have sox
 	need iproute2 have ip
 	need e2fsprogs test -x /sbin/mkfs.ext4

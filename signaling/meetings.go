@@ -1,19 +1,15 @@
 package signaling
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/go-chi/chi/v5"
 
-	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
 )
@@ -151,68 +147,6 @@ func (s *Server) transcript(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Disposition", fmt.Sprintf(`inline; filename="%s.%s"`, id, format))
 	return f.write(w, doc)
-}
-
-// wav is one track's PCM exactly as the stages got it: 16 kHz mono s16.
-func (s *Server) wav(w http.ResponseWriter, r *http.Request) error {
-	samples, frames, err := s.cfg.Transcripts.Audio(r.Context(), chi.URLParam(r, "meeting"), chi.URLParam(r, "track"))
-	if err != nil {
-		return err
-	}
-	const header = 44
-	if samples > (math.MaxUint32-header)/2 {
-		return problem(http.StatusConflict, "too-long", "The track is longer than a WAV file can hold (37 hours).")
-	}
-	h := w.Header()
-	h.Set("Content-Type", "audio/wav")
-	h.Set("Content-Length", strconv.FormatInt(header+2*samples, 10))
-	h.Set("Cache-Control", "no-store")
-	if _, err := w.Write(wavHeader(samples)); err != nil { //nolint:gosec // G705: numbers, as audio/wav
-		return err
-	}
-	deadline := http.NewResponseController(w)
-	var buf []byte
-	for f, err := range frames {
-		if err != nil {
-			// The length was promised: the client sees that it is short.
-			return fmt.Errorf("read a track's audio: %w", err)
-		}
-		if buf = appendPCM(buf, f.PCM); len(buf) >= 32<<10 {
-			_ = deadline.SetWriteDeadline(time.Now().Add(time.Minute)) // every 1 s of audio or so
-			if _, err := w.Write(buf); err != nil {
-				return err
-			}
-			buf = buf[:0]
-		}
-	}
-	_, err = w.Write(buf)
-	return err
-}
-
-func appendPCM(b []byte, pcm []int16) []byte {
-	for _, v := range pcm {
-		b = binary.LittleEndian.AppendUint16(b, uint16(v))
-	}
-	return b
-}
-
-// wavHeader is that of a canonical RIFF/WAVE file with PCM.
-func wavHeader(samples int64) []byte {
-	const bytesPerSample = 2
-	size := uint32(samples * bytesPerSample)
-	le := binary.LittleEndian
-	b := append([]byte(nil), "RIFF"...)
-	b = le.AppendUint32(b, 36+size)
-	b = append(b, "WAVEfmt "...)
-	b = le.AppendUint32(b, 16)
-	b = le.AppendUint16(b, 1) // PCM
-	b = le.AppendUint16(b, 1) // channels
-	b = le.AppendUint32(b, audio.FrameRate)
-	b = le.AppendUint32(b, audio.FrameRate*bytesPerSample)
-	b = le.AppendUint16(b, bytesPerSample)
-	b = le.AppendUint16(b, 8*bytesPerSample)
-	b = append(b, "data"...)
-	return le.AppendUint32(b, size)
 }
 
 func writeJSON(w http.ResponseWriter, v any) error {

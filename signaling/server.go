@@ -62,6 +62,16 @@ type Transcripts interface {
 	Audio(ctx context.Context, meeting, track string) (samples int64, frames iter.Seq2[audio.Frame, error], err error)
 }
 
+// Recordings makes and keeps files of what was heard. Unknown meetings and tracks
+// are meeting.ErrNotFound.
+type Recordings interface {
+	// Mix is a FLAC file with everybody in a meeting; of a live one,
+	// meeting.ErrLive.
+	Mix(ctx context.Context, meeting string) (meeting.Recording, error)
+	// Opus is an Ogg Opus file of one track.
+	Opus(ctx context.Context, meeting, track string) (meeting.Recording, error)
+}
+
 // Insight says what meetings were like; pipeline.Pipeline does. Unknown meetings
 // are meeting.ErrNotFound, a room without meetings has an empty report.
 type Insight interface {
@@ -83,6 +93,7 @@ type Config struct {
 	Rooms       Rooms
 	Meetings    Meetings
 	Transcripts Transcripts
+	Recordings  Recordings
 	Insight     Insight
 	Events      Events
 	Web         http.Handler // the pages; nil for none
@@ -149,7 +160,12 @@ func (s *Server) Routes() http.Handler {
 			r.Post("/end", s.handle(s.endMeeting))
 			r.Get("/stats", s.handle(s.meetingStats))
 			r.Get("/transcript.{format}", s.handle(s.transcript))
-			r.Get("/tracks/{track}/audio.wav", s.handle(s.wav))
+			for path, h := range map[string]handler{
+				"/audio.flac": s.mix, "/tracks/{track}/audio.opus": s.opus, "/tracks/{track}/audio.wav": s.wav,
+			} {
+				r.Get(path, s.handle(h))
+				r.Head(path, s.handle(h))
+			}
 		})
 	})
 	if s.cfg.Web != nil {

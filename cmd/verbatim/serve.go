@@ -39,6 +39,7 @@ type serveCmd struct {
 	Drain       time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
 	Fsync       time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
 	KeepAudio   time.Duration `help:"How long audio is kept after its transcript was finished; 0: no longer than that, negative: for ever. What is still to be transcribed is always kept." default:"24h"`
+	Recordings  string        `help:"Where the recordings of meetings are kept until the meeting is erased, whatever --keep-audio says (default: a folder in --data; none with --keep-audio 0): file:///FOLDER, s3://BUCKET, gs://BUCKET, azblob://CONTAINER, or none." placeholder:"URL"`
 	ICEServer   []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…"`
 	CORSOrigin  []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
 	Insecure    bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
@@ -81,6 +82,14 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 
+	recordings, err := c.recordings(ctx)
+	if err != nil {
+		return err
+	}
+	if recordings != nil {
+		defer func() { err = errors.Join(err, recordings.Close()) }()
+	}
+
 	// The background work ends when everything that it works for has ended.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
@@ -101,7 +110,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	s.pipeline = pipeline.New(pipeline.Config{
 		Logs: logs, Store: db, Registry: s.registry, Publish: s.hub.Publish,
-		Supervisor: transcriber, Now: now, Logger: log,
+		Supervisor: transcriber, Recordings: recordings, Now: now, Logger: log,
 	})
 	defer func() { // in case of an error on the way; serve has closed it else
 		ended, cancel := context.WithCancel(background)
@@ -119,9 +128,10 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	wg.Go(func() { s.registry.Run(background) })
 	wg.Go(func() { s.pipeline.Run(background) })
 	wg.Go(func() { s.pipeline.Retain(background, c.KeepAudio) })
+	wg.Go(func() { s.pipeline.Record(background) })
 
 	s.http = signaling.New(signaling.Config{
-		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Insight: s.pipeline, Events: s.hub,
+		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Recordings: s.pipeline, Insight: s.pipeline, Events: s.hub,
 		Web: web.Handler(), Metrics: s.metrics(logs, transcriber), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
 		ICEServers: iceServers,
 	})

@@ -20,6 +20,9 @@ var (
 	commit   = desc("commit_seconds", "How long the database took to store segments and move a transcript on.")
 	delay    = desc("segment_delay_seconds", "How long after the end of what was said its segment was stored.")
 
+	recorded       = desc("recorded_meetings_total", "Meetings whose recordings were made.")
+	recordFailures = desc("recording_failures_total", "Attempts to record a meeting that failed; they are made again.")
+
 	streams = desc("recognizer_streams", "Streams that are open at a recognizer.", "engine")
 	waiting = desc("recognizer_waiting_tracks", "Tracks that wait for a free stream of a recognizer.", "engine")
 	opened  = desc("recognizer_streams_opened_total", "Streams that a recognizer opened.", "engine")
@@ -121,6 +124,8 @@ func (s sink) pipeline(p pipeline.Stats) {
 	}
 	s.histogram(commit, p.Commit)
 	s.histogram(delay, p.Delay)
+	s.counter(recorded, float64(p.Recorded))
+	s.counter(recordFailures, float64(p.RecordFailures))
 }
 
 func (s sink) engine(e transcribe.EngineStats) {

@@ -17,6 +17,10 @@ var (
 	ErrBadCursor = errors.New("not a cursor of this list")
 	// ErrAudioLost: the audio should be there, and is not.
 	ErrAudioLost = errors.New("the track's audio is not on the disk")
+	// ErrLive: what is asked for is made only of meetings that are over.
+	ErrLive = errors.New("the meeting is still going on")
+	// ErrNotOpus: the sender of the track never sent Opus.
+	ErrNotOpus = errors.New("the track has no Opus")
 )
 
 // State of a meeting.
@@ -45,11 +49,14 @@ const (
 
 // Meeting is one occurrence in a room.
 type Meeting struct {
-	ID           string        `json:"id"` // ULID
-	Room         string        `json:"room"`
-	State        State         `json:"state"`
-	StartedAt    time.Time     `json:"started_at"`
-	EndedAt      *time.Time    `json:"ended_at"`
+	ID        string     `json:"id"` // ULID
+	Room      string     `json:"room"`
+	State     State      `json:"state"`
+	StartedAt time.Time  `json:"started_at"`
+	EndedAt   *time.Time `json:"ended_at"`
+	// RecordedAt is when the files of the meeting were made of its audio, which
+	// are kept until the meeting is erased; nil before that.
+	RecordedAt   *time.Time    `json:"recorded_at,omitempty"`
 	Participants []Participant `json:"participants"`
 	Tracks       []Track       `json:"tracks"`
 	Coverage     Coverage      `json:"coverage"`

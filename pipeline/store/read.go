@@ -108,7 +108,7 @@ func loadOne(ctx context.Context, tx *sql.Tx, from string, args ...any) (meeting
 // load reads the meetings of a query, which is given from its FROM on, and all
 // that belongs to them, in three queries however many they are.
 func load(ctx context.Context, tx *sql.Tx, from string, args ...any) ([]meeting.Meeting, error) {
-	ms, err := collect(ctx, tx, scanMeeting, "SELECT id, room, state, started_at, ended_at "+from, args...)
+	ms, err := collect(ctx, tx, scanMeeting, "SELECT id, room, state, started_at, ended_at, recorded_at "+from, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -152,9 +152,9 @@ func load(ctx context.Context, tx *sql.Tx, from string, args ...any) ([]meeting.
 func scanMeeting(rows *sql.Rows) (meeting.Meeting, error) {
 	m := meeting.Meeting{Participants: []meeting.Participant{}, Tracks: []meeting.Track{}}
 	var started int64
-	var ended sql.NullInt64
-	err := rows.Scan(&m.ID, &m.Room, &m.State, &started, &ended)
-	m.StartedAt, m.EndedAt = fromMicro(started), fromNullMicro(ended)
+	var ended, recorded sql.NullInt64
+	err := rows.Scan(&m.ID, &m.Room, &m.State, &started, &ended, &recorded)
+	m.StartedAt, m.EndedAt, m.RecordedAt = fromMicro(started), fromNullMicro(ended), fromNullMicro(recorded)
 	return m, err
 }
 

@@ -14,8 +14,9 @@ import (
 // ExpiredTracks returns up to limit finished tracks whose transcript was
 // finished at or before that time and whose audio is still kept, in the order in
 // which they were finished, from the one that follows after. The zero Track
-// comes before all.
-func (s *Store) ExpiredTracks(ctx context.Context, before time.Time, after meeting.Track, limit int) (ts []meeting.Track, err error) {
+// comes before all. recorded leaves out those whose meeting is still to be
+// recorded.
+func (s *Store) ExpiredTracks(ctx context.Context, before time.Time, recorded bool, after meeting.Track, limit int) (ts []meeting.Track, err error) {
 	var finished int64
 	if after.FinishedAt != nil {
 		finished = after.FinishedAt.UnixMicro()
@@ -25,7 +26,8 @@ func (s *Store) ExpiredTracks(ctx context.Context, before time.Time, after meeti
 			SELECT id FROM tracks
 			WHERE finished_at IS NOT NULL AND audio_expired_at IS NULL
 				AND finished_at <= $1 AND (finished_at, id) > ($2, $3)
-			ORDER BY finished_at, id LIMIT $4)`, before.UnixMicro(), finished, after.ID, limit)
+				AND (NOT $4 OR EXISTS (SELECT 1 FROM meetings WHERE id = tracks.meeting AND recorded_at IS NOT NULL))
+			ORDER BY finished_at, id LIMIT $5)`, before.UnixMicro(), finished, after.ID, recorded, limit)
 		return err
 	})
 	slices.SortFunc(ts, func(a, b meeting.Track) int {
@@ -55,6 +57,7 @@ func (s *Store) Latest(ctx context.Context) (at time.Time, err error) {
 			SELECT MAX(at) FROM (
 				SELECT MAX(started_at) AS at FROM meetings
 				UNION ALL SELECT MAX(ended_at) FROM meetings
+				UNION ALL SELECT MAX(recorded_at) FROM meetings
 				UNION ALL SELECT MAX(joined_at) FROM participants
 				UNION ALL SELECT MAX(left_at) FROM participants
 				UNION ALL SELECT MAX(finished_at) FROM tracks

@@ -53,6 +53,7 @@ func testSuite(t *testing.T, open func(testing.TB) *Store) {
 		"unfinished tracks":    testUnfinishedTracks,
 		"expired tracks":       testExpiredTracks,
 		"latest":               testLatest,
+		"recordings":           testRecordings,
 		"delete":               testDelete,
 		"not found":            testNotFound,
 		"cancelled":            testCancelled,

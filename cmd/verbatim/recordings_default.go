@@ -1,0 +1,5 @@
+//go:build !gcs
+
+package main
+
+const withGCS = false

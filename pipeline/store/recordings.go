@@ -1,0 +1,31 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+// Unrecorded are the ids of all meetings that are complete or incomplete and
+// whose recordings are still to be made, the oldest first.
+func (s *Store) Unrecorded(ctx context.Context) (ids []string, err error) {
+	err = s.view(ctx, "unrecorded meetings", func(tx *sql.Tx) error {
+		scan := func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) }
+		ids, err = collect(ctx, tx, scan, `
+			SELECT id FROM meetings WHERE recorded_at IS NULL AND state IN ('complete', 'incomplete')
+			ORDER BY started_at, id`)
+		return err
+	})
+	return ids, err
+}
+
+// SetRecorded notes that a meeting's recordings were made. What was noted first
+// stays.
+func (s *Store) SetRecorded(ctx context.Context, meetingID string, at time.Time) error {
+	return s.update(ctx, "recorded meeting "+meetingID, func(tx *sql.Tx) error {
+		var id string
+		return found(tx.QueryRowContext(ctx, `
+			UPDATE meetings SET recorded_at = COALESCE(recorded_at, $2)
+			WHERE id = $1 AND state IN ('complete', 'incomplete') RETURNING id`, meetingID, at.UnixMicro()).Scan(&id))
+	})
+}

@@ -27,7 +27,7 @@ function colorOf(participant) {
   return order.get(participant);
 }
 
-const player = new Player({ onTime, onTrouble: () => {} });
+const player = new Player(onTime);
 const transcript = new TranscriptView({ meeting: id, colorOf, seek: (ms) => seek(ms, true) });
 const timeline = new Timeline((ms) => seek(ms, false));
 const insight = new InsightView(colorOf, (ms) => seek(ms, true));

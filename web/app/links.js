@@ -7,7 +7,7 @@ export const formats = /** @type {const} */ (['txt', 'vtt', 'srt', 'json']);
 
 /** The page of a meeting, at a time in it. @param {string} id @param {number} [ms] */
 export function meetingPage(id, ms) {
-  return `/meetings/${id}${ms === undefined ? '' : `#t=${(ms / 1000).toFixed(1)}`}`;
+  return `/meetings/${id}${ms === undefined ? '' : `#t=${ms / 1000}`}`;
 }
 
 /** @param {any} meeting @param {keyof typeof names} format */

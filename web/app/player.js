@@ -1,21 +1,15 @@
 /** The recording: where it is, and where it should be. */
 
 import { $, setText, show } from './dom.js';
-import { json } from './api.js';
+import { call } from './api.js';
 
 export class Player {
   #audio = $('audio');
   #onTime;
-  #onTrouble;
 
-  /**
-   * @param {object} o
-   * @param {(ms: number) => void} o.onTime at each frame while it plays
-   * @param {(err: Error) => void} o.onTrouble
-   */
-  constructor({ onTime, onTrouble }) {
+  /** @param {(ms: number) => void} onTime called at each frame while it plays */
+  constructor(onTime) {
     this.#onTime = onTime;
-    this.#onTrouble = onTrouble;
     const a = this.#audio;
     a.addEventListener('play', () => this.#run());
     a.addEventListener('seeking', () => this.#tell());
@@ -53,7 +47,7 @@ export class Player {
   /** @param {number} ms */
   seek(ms) {
     if (this.loaded) this.#audio.currentTime = ms / 1000;
-    else this.#onTime(ms);
+    this.#onTime(ms);
   }
 
   play() {
@@ -61,7 +55,7 @@ export class Player {
   }
 
   #tell() {
-    this.#onTime(1000 * this.#audio.currentTime);
+    this.#onTime(Math.round(1000 * this.#audio.currentTime));
   }
 
   #run() {
@@ -75,13 +69,16 @@ export class Player {
     setText($('audio-words'), 'This server keeps no recording, so the audio plays from its beginning: jumping may not work.');
   }
 
-  // The element says only that it failed; the server knows why.
+  // The element says only that it failed; the server knows why. A browser that
+  // finds no loudspeaker says so, too, and goes on: it is no reason to take the
+  // player away.
   async #failed() {
-    const src = this.#audio.getAttribute('src');
-    const err = await json(src, { headers: { Range: 'bytes=0-0' }, signal: AbortSignal.timeout(10_000) }).catch((e) => e);
-    const why = err?.name === 'VerbatimError' ? err.message : 'This browser could not play the recording; it can be downloaded.';
-    this.none(why);
-    this.#onTrouble(err);
+    const { code } = this.#audio.error ?? {};
+    const range = { headers: { Range: 'bytes=0-0' }, signal: AbortSignal.timeout(10_000) };
+    const err = await call(this.#audio.getAttribute('src'), range).then((res) => res.body?.cancel(), (e) => e);
+    if (err) this.none(err.message);
+    else if (code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED) this.none('This browser does not play FLAC; the recording can be downloaded.');
+    else setText($('audio-words'), 'This browser has trouble with playing the recording. Is there a loudspeaker?');
   }
 
   #key(e) {

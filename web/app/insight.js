@@ -48,7 +48,7 @@ export function tiles(stats) {
     const v = of(stats);
     if (v === null || !Number.isFinite(v)) return [];
     const usual = stats.trend?.metrics.find((m) => m.metric === metric);
-    const value = counts[metric] ? String(stats[counts[metric]]) : say(v);
+    const value = counts[metric] ? stats[counts[metric]].toLocaleString() : say(v);
     return [{ metric, name, value, what: what[metric], usual: usual?.meetings >= fewest ? `usually ${say(usual.usual)}` : '' }];
   });
 }

@@ -6,8 +6,10 @@ import { clock, marks, pieces } from './words.js';
 
 // Of one speaker, what follows within this time stands under the same name.
 const sameBreathMs = 20_000;
-// So many segments are made at once: meetings of a day have ten thousand.
-const slice = 400;
+// Meetings of a day have ten thousand segments. The browser leaves out parts that
+// are not on the screen (content-visibility), and gets some parts at a time.
+const part = 100;
+const partsAtOnce = 8;
 
 export class TranscriptView {
   #list = $('transcript');
@@ -55,14 +57,18 @@ export class TranscriptView {
 
   async #make(making) {
     while (this.#items.length < this.#segments.length) {
-      const from = this.#items.length;
-      const items = this.#segments.slice(from, from + slice).map((s, i) => this.#item(s, this.#segments[from + i - 1]));
-      this.#items.push(...items);
-      this.#list.append(...items);
-      if (this.#found) items.forEach((_, i) => this.#filter(from + i));
+      for (let n = 0; n < partsAtOnce; n++) this.#makePart(this.#items.length);
       await new Promise((resolve) => setTimeout(resolve));
       if (making !== this.#making) return;
     }
+  }
+
+  #makePart(from) {
+    const items = this.#segments.slice(from, from + part).map((s, i) => this.#item(s, this.#segments[from + i - 1]));
+    if (items.length === 0) return;
+    this.#items.push(...items);
+    this.#list.append(el('ol', { className: 'captions part' }, ...items));
+    if (this.#found) items.forEach((_, i) => this.#filter(from + i));
   }
 
   #item(s, before) {

@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { captions, chromium, enter, firefox, hear, open, shot, state, text, until } from './browsers.js';
+import { captions, chromium, enter, firefox, hear, open, shot, slow, state, text, until } from './browsers.js';
 import { compare } from './compare.js';
 import { Server, artifacts } from './server.js';
 import { common, recall, recording, timedWords, voice, wavSamples, wordsOf } from './speech.js';
@@ -300,6 +300,78 @@ describe('how it looks', () => {
     assert.deepEqual(violations.map((v) => `${name}: ${v.id} ${v.nodes[0].html}`), []);
   }
 });
+
+// 8 hours, 20 people, 20,000 segments. The server's side of it is tested in Go.
+describe('a day of many people', () => {
+  const day = bigDay();
+  for (const name of ['chromium', 'firefox']) {
+    test(`${name}: the page stays usable`, async (t) => {
+      const page = await browsers[name].newPage();
+      await page.setRequestInterception(true);
+      page.on('request', (r) => {
+        const body = day[new URL(r.url()).pathname];
+        if (body) r.respond({ status: 200, contentType: 'application/json', body });
+        else r.continue();
+      });
+      await page.setViewport({ width: 1280, height: 860 });
+      const took = {};
+      const timed = async (what, most, act) => {
+        const from = Date.now();
+        await act();
+        took[what] = Date.now() - from;
+        assert.ok(took[what] < most * slow, `${what}: ${took[what]} ms`);
+      };
+      await timed('first words', 6_000, async () => {
+        await page.goto(new URL('/meetings/01DAY', server.url).href);
+        await page.waitForSelector('[data-testid="segment"]');
+      });
+      await timed('all words', 15_000, () => page.waitForFunction(() => document.getElementById('transcript').childElementCount === 200, { polling: 100 }));
+      await timed('jump', 4_000, async () => {
+        await page.evaluate(() => (location.hash = '#t=14400.5'));
+        await page.waitForSelector('.word.now');
+      });
+      assert.ok(await page.$eval('.caption.now', (n) => Math.abs(n.getBoundingClientRect().top - innerHeight / 2) < innerHeight / 2), 'the place is not on the screen');
+      await timed('find', 4_000, async () => {
+        await page.locator('[data-testid="find"]').fill('number 777');
+        await page.waitForFunction(() => document.getElementById('find-sum').textContent === '11 places', { polling: 50 });
+      });
+      t.diagnostic(JSON.stringify(took));
+      await shot(page, `day-${name}`);
+      await page.close();
+    });
+  }
+});
+
+/** The answers of the API for a long day. */
+function bigDay() {
+  const at = '2026-03-04T09:00:00Z';
+  const [many, length] = [20_000, 8 * 3_600_000];
+  const ids = Array.from({ length: 20 }, (_, i) => `p${i}`);
+  const participants = ids.map((id) => ({ id, name: `Person ${id}`, joined_at: at, left_at: at }));
+  const coverage = { duration_ms: length, received_ms: length, recovered_ms: 0, concealed_ms: 0, silence_ms: 0, discontinuity_ms: 0, shed_ms: 0, transcribed_ms: length, pending_ms: 0, skipped_ms: 0 };
+  const tracks = ids.map((id) => ({ id: `T${id}`, participant: id, state: 'complete', started_at: at, coverage, audio: 'kept' }));
+  const meeting = { id: '01DAY', room: 'all-hands', state: 'complete', started_at: at, ended_at: at, recorded_at: at, participants, tracks, coverage };
+  const segments = Array.from({ length: many }, (_, n) => {
+    const start = Math.floor((n * length) / many);
+    const texts = `and then we come to the second point of the agenda, this is number ${n}`.split(' ');
+    const words = texts.map((text, i) => ({ text, start_ms: start + 150 * i, end_ms: start + 150 * (i + 1), confidence: 0.9 }));
+    const { id, name } = participants[n % 20];
+    return { id: `T${id}.${n}`, meeting: '01DAY', track: `T${id}`, participant: { id, name }, start_ms: start, end_ms: start + 2_400, text: texts.join(' '), final: true, revision: 1, engine: 'test', words };
+  });
+  const numbers = { duration_ms: length, talk_ms: 48_000_000, silence_ms: 0, overlap_ms: 19_200_000, double_talk_ms: 19_200_000, overlaps: many, turns: many, interruptions: 0, words: 14 * many, words_per_minute: 350, balance: 1 };
+  const stats = {
+    ...numbers, id: '01DAY', state: 'complete', room: 'all-hands', started_at: at, ended_at: at, coverage,
+    participants: participants.map(({ id, name }) => ({ id, name, talk_ms: 2_400_000, share: 0.05, overlapped_ms: 0, turns: 1_000, longest_turn: { start_ms: 0, end_ms: 2_400 }, short_talks: 0, interruptions: 0, interrupted: 0, words: 14_000, words_per_minute: 350 })),
+    timeline: { bucket_ms: 600_000, buckets: Array.from({ length: 48 }, (_, i) => ({ start_ms: 600_000 * i, end_ms: 600_000 * (i + 1), talk_ms: ids.map(() => 50_000), balance: 1 })) },
+    trend: { meetings: 0, metrics: [], participants: [] },
+  };
+  const room = { room: 'all-hands', meetings: [], trend: { meetings: 0, metrics: [], participants: [] }, next: '' };
+  const answers = { '': meeting, '/transcript.json': { meeting, segments, complete: true, missing: [] }, '/stats': stats };
+  return {
+    ...Object.fromEntries(Object.entries(answers).map(([path, a]) => [`/v1/meetings/01DAY${path}`, JSON.stringify(a)])),
+    '/v1/rooms/all-hands/stats': JSON.stringify(room),
+  };
+}
 
 test('erase takes the meeting away, after a question', async () => {
   const page = await afterwards(browsers.firefox);

@@ -131,6 +131,9 @@ func (s *service) do(method, url, body string, headers ...string) answer {
 		s.t.Fatal(err)
 	}
 	a := answer{status: resp.StatusCode, header: resp.Header, body: string(b)}
+	if err := described(s.t).Check(req, a.status, a.header, b); err != nil {
+		s.t.Error(err)
+	}
 	if resp.Header.Get("Content-Type") == "application/problem+json" {
 		var p Problem
 		if err := json.Unmarshal(b, &p); err != nil || p.Status != a.status || p.Detail == "" {

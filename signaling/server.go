@@ -120,7 +120,8 @@ func New(cfg Config) *Server { return &Server{cfg: cfg} }
 // Drain makes the server refuse new sessions from now on; all else goes on.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// Routes is everything that the server answers.
+// Routes is everything that the server answers. They are flat: chi takes a folder
+// of them (Route, Mount) for an address that has all methods.
 func (s *Server) Routes() http.Handler {
 	r := chi.NewRouter()
 	r.Use(s.headers, s.host, s.origin)
@@ -137,32 +138,30 @@ func (s *Server) Routes() http.Handler {
 	}
 	r.Route("/v1", func(r chi.Router) {
 		r.Use(s.cors())
-		r.Route("/rooms/{room}", func(r chi.Router) {
-			r.Use(s.room)
-			get(r, "/", s.handle(s.getRoom))
-			get(r, "/stats", s.handle(s.roomStats))
-			r.Get("/events", s.handle(s.events)) // HEAD would never end
-			get(r, "/ingest", s.handle(s.ingest))
-			r.Post("/whip", s.handle(s.whip))
-			r.Options("/whip", s.handle(s.whipOptions))
-			get(r, "/whip", s.handle(s.noContent))
-		})
+		room := r.With(s.room)
+		get(room, "/rooms/{room}", s.handle(s.getRoom))
+		get(room, "/rooms/{room}/stats", s.handle(s.roomStats))
+		room.Get("/rooms/{room}/events", s.handle(s.events)) // HEAD would never end
+		get(room, "/rooms/{room}/ingest", s.handle(s.ingest))
+		room.Post("/rooms/{room}/whip", s.handle(s.whip))
+		room.Options("/rooms/{room}/whip", s.handle(s.whipOptions))
+		get(room, "/rooms/{room}/whip", s.handle(s.noContent))
+
 		r.Patch("/sessions/{session}", s.handle(s.patch))
 		r.Delete("/sessions/{session}", s.handle(s.leave))
 		r.Options("/sessions/{session}", s.handle(s.sessionOptions))
 		get(r, "/sessions/{session}", s.handle(s.noContent))
+
 		get(r, "/search", s.handle(s.search))
 		get(r, "/meetings", s.handle(s.listMeetings))
-		r.Route("/meetings/{meeting}", func(r chi.Router) {
-			get(r, "/", s.handle(s.getMeeting))
-			r.Delete("/", s.handle(s.eraseMeeting))
-			r.Post("/end", s.handle(s.endMeeting))
-			get(r, "/stats", s.handle(s.meetingStats))
-			get(r, "/transcript.{format}", s.handle(s.transcript))
-			get(r, "/audio.flac", s.handle(s.mix))
-			get(r, "/tracks/{track}/audio.opus", s.handle(s.opus))
-			get(r, "/tracks/{track}/audio.wav", s.handle(s.wav))
-		})
+		get(r, "/meetings/{meeting}", s.handle(s.getMeeting))
+		r.Delete("/meetings/{meeting}", s.handle(s.eraseMeeting))
+		r.Post("/meetings/{meeting}/end", s.handle(s.endMeeting))
+		get(r, "/meetings/{meeting}/stats", s.handle(s.meetingStats))
+		get(r, "/meetings/{meeting}/transcript.{format}", s.handle(s.transcript))
+		get(r, "/meetings/{meeting}/audio.flac", s.handle(s.mix))
+		get(r, "/meetings/{meeting}/tracks/{track}/audio.opus", s.handle(s.opus))
+		get(r, "/meetings/{meeting}/tracks/{track}/audio.wav", s.handle(s.wav))
 	})
 	if s.cfg.Web != nil {
 		get(r, "/*", s.cfg.Web.ServeHTTP) // no other method: it would hide what the API says of it

@@ -293,7 +293,7 @@ func (d *Document) checkBody(resp *openapi3.Response, names string, h http.Heade
 		d.mark("", d.schemaOf(media.Schema), v)
 	}
 	if err := media.Schema.Value.VisitJSON(v, openapi3.EnableJSONSchema2020(), openapi3.VisitAsResponse()); err != nil {
-		return fmt.Errorf("%w: %s", err, body)
+		return fmt.Errorf("%s: %s", strings.Join(brief(err), "; "), body)
 	}
 	if mime == "application/problem+json" {
 		return d.checkProblem(names, status, v)
@@ -330,7 +330,26 @@ func (d *Document) CheckEvent(kind, data string) error {
 	}
 	d.mark("", map[string]any{"$ref": componentSchemas + name}, v)
 	if err := schema.Value.VisitJSON(v, openapi3.EnableJSONSchema2020(), openapi3.VisitAsResponse()); err != nil {
-		return fmt.Errorf("event %s: %w: %s", kind, err, data)
+		return fmt.Errorf("event %s: %s: %s", kind, strings.Join(brief(err), "; "), data)
 	}
 	return nil
+}
+
+// brief is what is wrong, without the schemas around it.
+func brief(err error) []string {
+	var all openapi3.MultiError
+	var one *openapi3.SchemaError
+	switch {
+	case errors.As(err, &one) && one.Origin != nil:
+		return brief(one.Origin)
+	case errors.As(err, &one):
+		return []string{one.Reason}
+	case errors.As(err, &all):
+		var out []string
+		for _, e := range all {
+			out = append(out, brief(e)...)
+		}
+		return out
+	}
+	return []string{err.Error()}
 }

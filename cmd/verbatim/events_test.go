@@ -32,7 +32,8 @@ func recognizer() {
 		}
 		at := float64(i) / 4
 		fmt.Printf(`{"type":"interim","start":%g,"end":%g,"text":"word"}`+"\n", at, at+0.1)
-		fmt.Printf(`{"type":"final","start":%g,"end":%g,"text":"word%d"}`+"\n", at, at+0.25, i)
+		fmt.Printf(`{"type":"final","start":%[1]g,"end":%[2]g,"text":"word%[3]d",`+
+			`"words":[{"text":"word%[3]d","start":%[1]g,"end":%[2]g,"confidence":0.5}]}`+"\n", at, at+0.25, i)
 	}
 }
 

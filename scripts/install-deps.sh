@@ -47,6 +47,8 @@ check_test() {
 	need opus-tools have opusenc
 	need flac have flac
 	need sox have sox
+	need curl have curl
+	need jq have jq
 	need iproute2 have ip
 	need e2fsprogs test -x /sbin/mkfs.ext4
 	need mount test -x /bin/mount

@@ -55,6 +55,19 @@ func TestOpenAPIHasAllRoutes(t *testing.T) {
 	}
 }
 
+// The page for people has all of them, too.
+func TestDocsHaveAllRoutes(t *testing.T) {
+	text, err := os.ReadFile("../docs/API.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range described(t).Operations() {
+		if !strings.Contains(string(text), "`"+op+"`") {
+			t.Errorf("docs/API.md lacks %s", op)
+		}
+	}
+}
+
 // The table of problems has every type that the source has.
 func TestOpenAPIHasAllProblems(t *testing.T) {
 	files, err := filepath.Glob("*.go")

@@ -22,7 +22,7 @@ import (
 	"verbatim/pipeline/meeting"
 )
 
-var fence = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
+var fence = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$")
 
 // The examples of docs/API.md run as they stand, one after the other in one
 // shell's variables, and what they print has the form that is shown.
@@ -191,29 +191,29 @@ func eventsOf(text string) (all []seen) {
 
 // compareEvents sets each event that is shown against the first real one of its
 // type that has an id if it has one.
-func compareEvents(t *testing.T, shown, real string) {
+func compareEvents(t *testing.T, shown, printed string) {
 	t.Helper()
 	for _, want := range eventsOf(shown) {
-		i := slices.IndexFunc(eventsOf(real), func(e seen) bool { return e.kind == want.kind && (e.id != "") == (want.id != "") })
+		i := slices.IndexFunc(eventsOf(printed), func(e seen) bool { return e.kind == want.kind && (e.id != "") == (want.id != "") })
 		if i < 0 {
-			t.Errorf("no event %s in %s", want.kind, real)
+			t.Errorf("no event %s in %s", want.kind, printed)
 			continue
 		}
-		compare(t, "event "+want.kind, string(want.data), string(eventsOf(real)[i].data))
+		compare(t, "event "+want.kind, string(want.data), string(eventsOf(printed)[i].data))
 	}
 }
 
 // compare says where two pieces of JSON do not have the same keys. Elements of a
 // list stand together; {…} is anything.
-func compare(t *testing.T, what, shown, real string) {
+func compare(t *testing.T, what, shown, printed string) {
 	t.Helper()
 	var want, got any
 	if err := json.Unmarshal([]byte(strings.ReplaceAll(shown, "{…}", `"…"`)), &want); err != nil {
 		t.Errorf("%s: what is shown is no JSON: %v", what, err)
 		return
 	}
-	if err := json.Unmarshal([]byte(real), &got); err != nil {
-		t.Errorf("%s prints no JSON: %v: %s", what, err, real)
+	if err := json.Unmarshal([]byte(printed), &got); err != nil {
+		t.Errorf("%s prints no JSON: %v: %s", what, err, printed)
 		return
 	}
 	if a, b := keysOf(want), keysOf(got); !a.covers(b) || !b.covers(a) {
@@ -261,10 +261,8 @@ func (f form) add(other form) {
 
 // covers says whether f has all that other has.
 func (f form) covers(other form) bool {
-	if _, any := f["…"]; any {
-		return true
-	}
-	if _, any := other["…"]; any {
+	_, open := f["…"]
+	if _, also := other["…"]; open || also {
 		return true
 	}
 	for k, sub := range other {

@@ -82,7 +82,7 @@ func restrict(node any) {
 	switch n := node.(type) {
 	case map[string]any:
 		for key, v := range n {
-			sub, _ := v.(map[string]any)
+			sub := object(v)
 			switch key {
 			case "headers", "parameters":
 				continue
@@ -214,9 +214,9 @@ func (d *Document) find(at *chi.Context, method, path string) *routers.Route {
 func (d *Document) description(path, method, status string) string {
 	var node any = d.raw
 	for _, key := range []string{"paths", path, strings.ToLower(method), "responses", status} {
-		node, _ = node.(map[string]any)[key]
+		node = object(node)[key]
 	}
-	response, _ := node.(map[string]any)
+	response := object(node)
 	if s, ok := response["description"].(string); ok {
 		return s
 	}
@@ -304,7 +304,7 @@ func (d *Document) checkBody(resp *openapi3.Response, names string, h http.Heade
 // checkProblem says whether the response names the problem, and its table has it
 // with that status.
 func (d *Document) checkProblem(names string, status int, v any) error {
-	p, _ := v.(map[string]any)
+	p := object(v)
 	kind, _ := strings.CutPrefix(fmt.Sprint(p["type"]), "urn:verbatim:problem:")
 	d.see("problem %s", kind)
 	if !strings.Contains(names, "`"+kind+"`") {

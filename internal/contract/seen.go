@@ -38,12 +38,18 @@ func (d *Document) resolve(at string, schema map[string]any) (string, map[string
 			return at, schema
 		}
 		at = strings.TrimPrefix(ref, componentSchemas)
-		schema = d.components()[at].(map[string]any)
+		schema = object(d.components()[at])
 	}
 }
 
 func (d *Document) components() map[string]any {
-	return d.raw["components"].(map[string]any)["schemas"].(map[string]any)
+	return object(object(d.raw["components"])["schemas"])
+}
+
+// object is a value as one, nil if it is none.
+func object(v any) map[string]any {
+	m, _ := v.(map[string]any)
+	return m
 }
 
 // mark notes which properties a value has.
@@ -52,7 +58,7 @@ func (d *Document) mark(at string, schema map[string]any, v any) {
 	d.parts(schema, func(part map[string]any) { d.mark(at, part, v) })
 	switch v := v.(type) {
 	case map[string]any:
-		props, _ := schema["properties"].(map[string]any)
+		props := object(schema["properties"])
 		for name, value := range v {
 			if sub, ok := props[name].(map[string]any); ok {
 				d.see("%s.%s", at, name)
@@ -73,7 +79,7 @@ func (d *Document) parts(schema map[string]any, each func(map[string]any)) {
 	for _, key := range []string{"allOf", "anyOf"} {
 		list, _ := schema[key].([]any)
 		for _, part := range list {
-			each(part.(map[string]any))
+			each(object(part))
 		}
 	}
 }
@@ -92,7 +98,7 @@ func (d *Document) Unseen() []string {
 		}
 	}
 	for name, schema := range d.components() {
-		d.declared(name, schema.(map[string]any), all)
+		d.declared(name, object(schema), all)
 	}
 	for kind := range d.kinds {
 		all["problem "+kind] = true
@@ -113,10 +119,10 @@ func (d *Document) declared(at string, schema map[string]any, all map[string]boo
 		return
 	}
 	d.parts(schema, func(part map[string]any) { d.declared(at, part, all) })
-	props, _ := schema["properties"].(map[string]any)
+	props := object(schema["properties"])
 	for name, sub := range props {
 		all[at+"."+name] = true
-		d.declared(at+"."+name, sub.(map[string]any), all)
+		d.declared(at+"."+name, object(sub), all)
 	}
 	if items, ok := schema["items"].(map[string]any); ok {
 		d.declared(at, items, all)

@@ -22,7 +22,7 @@ import (
 	"verbatim/pipeline/meeting"
 )
 
-var fence = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$")
+var fence = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)\n```$")
 
 // The examples of docs/API.md run as they stand, one after the other in one
 // shell's variables, and what they print has the form that is shown.

@@ -167,6 +167,9 @@ func (st *stream) event(r *http.Request, e meeting.Event) error {
 			delete(st.sent, e.Meeting) // nothing follows
 		}
 		return st.send("", e.Type, e.Data)
+	case e.Type == meeting.EventErased:
+		delete(st.sent, e.Meeting) // nothing follows
+		return st.send("", e.Type, e.Data)
 	case e.Number == 0:
 		return st.send("", e.Type, e.Data)
 	}

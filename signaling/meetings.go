@@ -109,15 +109,11 @@ func (s *Server) endMeeting(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) eraseMeeting(w http.ResponseWriter, r *http.Request) error {
-	id := chi.URLParam(r, "meeting")
-	m, err := s.cfg.Meetings.Meeting(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	if m.State == meeting.StateLive {
+	err := s.cfg.Meetings.Erase(r.Context(), chi.URLParam(r, "meeting"))
+	if errors.Is(err, meeting.ErrLive) {
 		return problem(http.StatusConflict, "meeting-live", "The meeting is still going on; end it first (POST …/end).")
 	}
-	if err := s.cfg.Meetings.Erase(r.Context(), id); err != nil {
+	if err != nil {
 		return err
 	}
 	return s.noContent(w, r)

@@ -54,6 +54,7 @@ type process struct {
 	cmd  *exec.Cmd
 	url  string
 	data string
+	room string        // that ingest joins
 	out  chan struct{} // closed when its stdout has ended
 }
 
@@ -77,7 +78,7 @@ func serveTo(t *testing.T, stderr *os.File, data, recognizer string, more ...str
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s := &process{t: t, cmd: cmd, data: data, out: make(chan struct{})}
+	s := &process{t: t, cmd: cmd, data: data, room: "r", out: make(chan struct{})}
 	t.Cleanup(s.kill)
 	lines := bufio.NewScanner(stdout)
 	for s.url == "" && lines.Scan() {

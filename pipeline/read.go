@@ -93,6 +93,7 @@ func (p *Pipeline) Transcript(ctx context.Context, id string) (transcript.Docume
 	return transcript.Document{
 		Meeting: m, Segments: segments, Missing: m.Missing(gaps, p.clockOf(m)),
 		Complete: m.State == meeting.StateComplete,
+		Name:     m.Room + "-" + m.StartedAt.UTC().Format("2006-01-02-1504"),
 	}, nil
 }
 

@@ -4,14 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 
 	"github.com/go-chi/chi/v5"
 
 	"verbatim/pipeline/meeting"
-	"verbatim/pipeline/transcript"
 )
 
 // maxList is the most meetings of one page.
@@ -117,32 +115,6 @@ func (s *Server) eraseMeeting(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return s.noContent(w, r)
-}
-
-func (s *Server) transcript(w http.ResponseWriter, r *http.Request) error {
-	formats := map[string]struct {
-		mime  string
-		write func(io.Writer, transcript.Document) error
-	}{
-		"json": {"application/json", transcript.WriteJSON},
-		"vtt":  {"text/vtt; charset=utf-8", transcript.WriteVTT},
-		"srt":  {"application/x-subrip; charset=utf-8", transcript.WriteSRT},
-		"txt":  {"text/plain; charset=utf-8", transcript.WriteTXT},
-	}
-	format := chi.URLParam(r, "format")
-	f, ok := formats[format]
-	if !ok {
-		return problem(http.StatusNotFound, "no-format", "Transcripts come as json, vtt, srt and txt.")
-	}
-	id := chi.URLParam(r, "meeting")
-	doc, err := s.cfg.Transcripts.Transcript(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", f.mime)
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Disposition", fmt.Sprintf(`inline; filename="%s.%s"`, id, format))
-	return f.write(w, doc)
 }
 
 func writeJSON(w http.ResponseWriter, v any) error {

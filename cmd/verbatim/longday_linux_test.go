@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Each export of a long day takes less than a second (the best of three: others
+// Each export of a long day takes less than a second (at one of three times: others
 // use the machine, too) and less than 100 MB of the server's memory: the most that
 // was resident meanwhile, as the kernel counts it, above what was resident before.
 func TestLongDay(t *testing.T) {
@@ -22,7 +22,7 @@ func TestLongDay(t *testing.T) {
 	}
 	for _, format := range []string{"json", "vtt", "srt", "txt"} {
 		best, most, size := time.Hour, int64(0), 0
-		for range 3 {
+		for try := 0; try == 0 || best > quick && try < 3; try++ {
 			s.resetPeak(t)
 			before := s.memory(t, "VmRSS")
 			at := time.Now()

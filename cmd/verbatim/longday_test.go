@@ -3,15 +3,21 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"verbatim/media/audio"
+	"verbatim/pipeline"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/store"
 	"verbatim/pipeline/transcript"
+	"verbatim/signaling"
 )
 
 // A long day: 8 hours in which 20 people say 20,000 things of 12 words, of which
@@ -80,4 +86,35 @@ func daySegment(track string, i int) transcript.Segment {
 		s.Words = append(s.Words, transcript.Word{Text: w, StartMS: at, EndMS: at + 280, Confidence: &confidence})
 	}
 	return s
+}
+
+func BenchmarkLongDay(b *testing.B) {
+	data := b.TempDir()
+	id := longDay(b, data)
+	db, err := store.Open(b.Context(), filepath.Join(data, "verbatim.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	log := slog.New(slog.DiscardHandler)
+	p := pipeline.New(pipeline.Config{Store: db, Logger: log})
+	front := httptest.NewServer(signaling.New(signaling.Config{Meetings: p, Transcripts: p, Insight: p, Logger: log}).Routes())
+	defer front.Close()
+	for _, what := range []string{"", "/transcript.json", "/transcript.vtt", "/transcript.srt", "/transcript.txt"} {
+		b.Run("GET"+what, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				resp, err := http.Get(front.URL + "/v1/meetings/" + id + what)
+				if err != nil {
+					b.Fatal(err)
+				}
+				n, err := io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				if err != nil || resp.StatusCode != http.StatusOK {
+					b.Fatalf("%s: %v", resp.Status, err)
+				}
+				b.SetBytes(n)
+			}
+		})
+	}
 }

@@ -46,6 +46,7 @@ check_test() {
 	need flite have flite
 	need opus-tools have opusenc
 	need flac have flac
+	need ffmpeg have ffprobe
 	need sox have sox
 	need iproute2 have ip
 	need e2fsprogs test -x /sbin/mkfs.ext4

@@ -4,6 +4,7 @@ import { Verbatim, validRoom } from './client/verbatim.js';
 import { CaptionsView } from './app/captions.js';
 import { $, el, setText, show } from './app/dom.js';
 import { forever, keepParticipant, roomFromAddress, roomToAddress, tab, takeParticipant, takeToken, wasIn } from './app/identity.js';
+import { meetingPage } from './app/links.js';
 import { Panel } from './app/panel.js';
 import { Recognizer, sentence } from './app/recognizer.js';
 import { afterWords, stateWords } from './app/words.js';
@@ -117,6 +118,7 @@ function view(name) {
   document.body.dataset.view = name;
   show($('lobby'), name === 'lobby');
   show($('meeting'), name === 'meeting');
+  show($('nav'), name === 'lobby');
   show($('room-name'), name === 'meeting');
   show($('state'), name === 'meeting');
   show($('panel-toggle'), name === 'meeting');
@@ -210,6 +212,8 @@ function showAfter() {
   show($('after'), out || Boolean(over));
   setText($('after-text'), client.state === 'failed' && !over ? gaveUp : afterWords(client.meeting?.state));
   show($('rejoin'), out);
+  show($('after-page'), Boolean(client.meeting));
+  if (client.meeting) $('after-page').href = meetingPage(client.meeting.id);
 }
 
 function notice(code, text = '', severity = 'warn') {

@@ -18,8 +18,11 @@ import (
 // The files are named one by one, because a pattern would take the tests in.
 //
 //go:embed index.html style.css favicon.svg app.js
-//go:embed app/captions.js app/dom.js app/identity.js app/missing.js app/panel.js
-//go:embed app/recognizer.js app/words.js
+//go:embed meetings.html meetings.css meetings.js meeting.html meeting.js
+//go:embed app/api.js app/captions.js app/charts.js app/coverage.js app/dom.js app/identity.js
+//go:embed app/insight.js app/links.js app/missing.js app/panel.js app/player.js
+//go:embed app/recognizer.js app/timeline.js app/transcript.js app/words.js
+//go:embed vendor/chart.umd.min.js vendor/chart.LICENSE.md
 //go:embed client/backoff.js client/captions.js client/events.js client/ice.js client/microphone.js
 //go:embed client/problem.js client/publisher.js client/sse.js client/state.js
 //go:embed client/verbatim.js client/whip.js
@@ -35,13 +38,20 @@ type asset struct {
 	etag string
 }
 
-// Handler serves the page at "/" and its files beside it; the client under
+// pages are files by the address that they are served at. "meeting" stands for
+// the address of every meeting: the page's script reads the id from it.
+var pages = map[string]string{"/": "/index.html", "/meetings": "/meetings.html", "meeting": "/meeting.html"}
+
+// Handler serves the pages and their files beside them; the client under
 // "/client/" may be imported by pages of other origins. Anything else is not
 // found.
 func Handler() http.Handler {
 	assets := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, ok := assets[r.URL.Path]
+		if id, of := strings.CutPrefix(r.URL.Path, "/meetings/"); of && id != "" && !strings.Contains(id, "/") {
+			a, ok = assets["meeting"], true
+		}
 		if !ok {
 			http.NotFound(w, r)
 			return
@@ -89,8 +99,10 @@ func load() map[string]asset {
 	if err != nil {
 		panic("web: embedded files: " + err.Error())
 	}
-	assets["/"] = assets["/index.html"]
-	delete(assets, "/index.html") // one address for one page
+	for at, file := range pages { // one address for one page
+		assets[at] = assets[file]
+		delete(assets, file)
+	}
 	return assets
 }
 
@@ -102,6 +114,8 @@ func contentType(name string) string {
 		return "text/javascript; charset=utf-8"
 	case ".svg":
 		return "image/svg+xml"
+	case ".md":
+		return "text/plain; charset=utf-8"
 	default:
 		return mime.TypeByExtension(ext)
 	}

@@ -24,6 +24,9 @@ func get(t *testing.T, method, path string, header ...string) *http.Response {
 func TestServes(t *testing.T) {
 	for path, want := range map[string]string{
 		"/":                   "text/html; charset=utf-8",
+		"/meetings":           "text/html; charset=utf-8",
+		"/meetings/01ABC":     "text/html; charset=utf-8",
+		"/meetings.css":       "text/css; charset=utf-8",
 		"/app.js":             "text/javascript; charset=utf-8",
 		"/app/words.js":       "text/javascript; charset=utf-8",
 		"/client/verbatim.js": "text/javascript; charset=utf-8",
@@ -57,7 +60,7 @@ func TestServes(t *testing.T) {
 
 func TestNotServed(t *testing.T) {
 	for _, path := range []string{
-		"/index.html", "/nothing", "/client/", "/client", "/app", "/v1/rooms",
+		"/index.html", "/meeting.html", "/meetings/", "/meetings/01ABC/x", "/meeting", "/nothing", "/client/", "/client", "/app", "/v1/rooms",
 		"/client/sse.test.js", "/app/words.test.js", "/web.go", "/e2e/package.json",
 	} {
 		if res := get(t, "GET", path); res.StatusCode != http.StatusNotFound {
@@ -88,13 +91,15 @@ func TestNothingForgotten(t *testing.T) {
 
 // The policy forbids what stands in the markup, so nothing may.
 func TestPolicyHolds(t *testing.T) {
-	page, err := files.ReadFile("index.html")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, bad := range []string{`\sstyle=`, `\son[a-z]+=`, `<style`, `<script>`, `https?://`} {
-		if m := regexp.MustCompile(bad).Find(page); m != nil {
-			t.Errorf("index.html has %q", m)
+	for _, name := range pages {
+		page, err := files.ReadFile(name[1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range []string{`\sstyle=`, `\son[a-z]+=`, `<style`, `<script>`, `https?://`} {
+			if m := regexp.MustCompile(bad).Find(page); m != nil {
+				t.Errorf("%s has %q", name, m)
+			}
 		}
 	}
 }

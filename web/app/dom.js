@@ -1,5 +1,8 @@
 /** The few lines of DOM that the views share. */
 
+/** How many colours there are for speakers: --speaker-0 and so on. */
+export const colors = 8;
+
 /** @param {string} id @returns {any} */
 export const $ = (id) => document.getElementById(id);
 

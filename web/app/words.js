@@ -146,3 +146,76 @@ export function afterWords(meeting) {
       return 'You have left.';
   }
 }
+
+/**
+ * A text in pieces, with the times of the words that are found in it in their
+ * order; together they are the text.
+ * @param {string} text
+ * @param {{text: string, start_ms: number}[]} words
+ * @returns {{text: string, start_ms?: number}[]}
+ */
+export function pieces(text, words) {
+  const said = text.toLowerCase();
+  if (said.length !== text.length) return [{ text }]; // letters that are two in lower case
+  const all = [];
+  let end = 0;
+  for (const w of words) {
+    const at = said.indexOf(w.text.toLowerCase(), end);
+    if (at < 0 || w.text === '') continue;
+    if (at > end) all.push({ text: text.slice(end, at) });
+    end = at + w.text.length;
+    all.push({ text: text.slice(at, end), start_ms: w.start_ms });
+  }
+  if (end < text.length) all.push({ text: text.slice(end) });
+  return all;
+}
+
+/**
+ * A text cut at what is looked for: each second part is it.
+ * @param {string} text
+ * @param {string} found in lower case, "" for nothing
+ * @returns {string[]}
+ */
+export function marks(text, found) {
+  const said = text.toLowerCase();
+  const parts = [];
+  let end = 0;
+  for (let at; found && said.length === text.length && (at = said.indexOf(found, end)) >= 0; end = at + found.length) {
+    parts.push(text.slice(end, at), text.slice(at, at + found.length));
+  }
+  return [...parts, text.slice(end)];
+}
+
+/**
+ * A text cut at the words of a search, of which the last may be the beginning of
+ * one: each second part is one of them.
+ * @param {string} text
+ * @param {string} query
+ * @returns {string[]}
+ */
+export function searchMarks(text, query) {
+  const words = query.match(/[\p{L}\p{N}]+/gu) ?? [];
+  if (words.length === 0) return [text];
+  const whole = words.map((w, i) => (i < words.length - 1 ? `${w}(?![\\p{L}\\p{N}])` : w));
+  return text.split(new RegExp(`(?<![\\p{L}\\p{N}])(${whole.join('|')})`, 'giu'));
+}
+
+/** @param {number} x 0 to 1 */
+export function percent(x) {
+  return `${Math.round(100 * x)} %`;
+}
+
+/** The state of a meeting, in a word or two. */
+export function meetingState(state) {
+  return { live: 'Live now', ended: 'Being transcribed', complete: 'Complete', incomplete: 'Not complete' }[state] ?? state;
+}
+
+/** When a meeting was. @param {string} at RFC 3339 */
+export function day(at) {
+  return new Date(at).toLocaleString([], { weekday: 'short', day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' });
+}
+
+/** How long a meeting is, up to now if it is live. */
+export function length(m, now) {
+  return clock((m.ended_at ? Date.parse(m.ended_at) : now) - Date.parse(m.started_at));
+}

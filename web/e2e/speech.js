@@ -1,8 +1,9 @@
 /** Recorded speech: WAV files for the browsers, and how alike two texts are. */
 
+import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { artifacts } from './server.js';
+import { dirname, join } from 'node:path';
+import { artifacts, binary } from './server.js';
 
 const rate = 16_000;
 const folder = join(import.meta.dirname, '../../internal/speech');
@@ -85,14 +86,45 @@ export function wordsIn(text) {
  * @param {string} text
  */
 export function recall(spoken, text) {
-  const heard = wordsIn(text);
-  let row = new Array(heard.length + 1).fill(0);
-  for (const word of spoken) {
-    const next = [0];
-    for (let j = 1; j <= heard.length; j++) {
-      next[j] = heard[j - 1] === word ? row[j - 1] + 1 : Math.max(row[j], next[j - 1]);
+  return common(spoken, wordsIn(text)).length / spoken.length;
+}
+
+/**
+ * The longest common subsequence of two lists, as pairs of indices.
+ * @param {string[]} a
+ * @param {string[]} b
+ * @returns {[number, number][]}
+ */
+export function common(a, b) {
+  const length = Array.from({ length: a.length + 1 }, () => new Array(b.length + 1).fill(0));
+  for (let i = a.length - 1; i >= 0; i--) {
+    for (let j = b.length - 1; j >= 0; j--) {
+      length[i][j] = a[i] === b[j] ? length[i + 1][j + 1] + 1 : Math.max(length[i + 1][j], length[i][j + 1]);
     }
-    row = next;
   }
-  return row.at(-1) / spoken.length;
+  const pairs = [];
+  for (let i = 0, j = 0; i < a.length && j < b.length; ) {
+    if (a[i] === b[j]) pairs.push([i++, j++]);
+    else if (length[i + 1][j] >= length[i][j + 1]) i++;
+    else j++;
+  }
+  return pairs;
+}
+
+/**
+ * The words of a sentence with their times in ms after the beginning of its
+ * voice, as PocketSphinx hears them in the recording itself: as far as they are
+ * those that are spoken.
+ * @param {string} name
+ * @returns {{text: string, start_ms: number, end_ms: number}[]}
+ */
+export function timedWords(name) {
+  const pcm = samples(name);
+  const onset = pcm.findIndex(loud) / 16;
+  const out = execFileSync(join(dirname(binary), 'verbatim-pocketsphinx'), { input: Buffer.from(pcm.buffer), encoding: 'utf8' });
+  const heard = out.split('\n').filter(Boolean).map((l) => JSON.parse(l)).filter((r) => r.type === 'final').flatMap((r) => r.words ?? []);
+  return common(wordsOf(name), heard.map((w) => w.text)).map(([, j]) => {
+    const { text, start, end } = heard[j];
+    return { text, start_ms: 1000 * start - onset, end_ms: 1000 * end - onset };
+  });
 }

@@ -1,0 +1,95 @@
+/** The recording: where it is, and where it should be. */
+
+import { $, setText, show } from './dom.js';
+import { call } from './api.js';
+
+export class Player {
+  #audio = $('audio');
+  #onTime;
+
+  /** @param {(ms: number) => void} onTime called at each frame while it plays */
+  constructor(onTime) {
+    this.#onTime = onTime;
+    const a = this.#audio;
+    a.addEventListener('play', () => this.#run());
+    a.addEventListener('seeking', () => this.#tell());
+    a.addEventListener('timeupdate', () => this.#tell());
+    a.addEventListener('error', () => this.#failed());
+    a.addEventListener('loadedmetadata', () => this.#seekable());
+    $('rate').addEventListener('change', () => {
+      a.defaultPlaybackRate = a.playbackRate = Number($('rate').value);
+    });
+    document.addEventListener('keydown', (e) => this.#key(e));
+  }
+
+  /** @param {string} src @param {string} [words] said beside it */
+  load(src, words = '') {
+    setText($('audio-words'), words);
+    if (this.#audio.getAttribute('src') === src) return;
+    const at = this.#audio.currentTime;
+    this.#audio.src = src;
+    if (at > 0) this.#audio.currentTime = at;
+    show(this.#audio, true);
+    show($('rate-label'), true);
+  }
+
+  /** Why there is nothing to play. @param {string} words */
+  none(words) {
+    show(this.#audio, false);
+    show($('rate-label'), false);
+    setText($('audio-words'), words);
+  }
+
+  get loaded() {
+    return !this.#audio.hidden;
+  }
+
+  /** @param {number} ms */
+  seek(ms) {
+    if (this.loaded) this.#audio.currentTime = ms / 1000;
+    this.#onTime(ms);
+  }
+
+  play() {
+    if (this.loaded) this.#audio.play().catch(() => {}); // the browser wants a click first, and gets it
+  }
+
+  #tell() {
+    this.#onTime(Math.round(1000 * this.#audio.currentTime));
+  }
+
+  #run() {
+    this.#tell();
+    if (!this.#audio.paused) requestAnimationFrame(() => this.#run());
+  }
+
+  #seekable() {
+    const { seekable, duration } = this.#audio;
+    if (seekable.length > 0 && Number.isFinite(duration) && seekable.end(seekable.length - 1) >= 0.9 * duration) return;
+    setText($('audio-words'), 'This server keeps no recording, so the audio plays from its beginning: jumping may not work.');
+  }
+
+  // The element says only that it failed; the server knows why. A browser that
+  // finds no loudspeaker says so, too, and goes on: it is no reason to take the
+  // player away.
+  async #failed() {
+    const { code } = this.#audio.error ?? {};
+    const range = { headers: { Range: 'bytes=0-0' }, signal: AbortSignal.timeout(10_000) };
+    const err = await call(this.#audio.getAttribute('src'), range).then((res) => res.body?.cancel(), (e) => e);
+    if (err) this.none(err.message);
+    else if (code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED) this.none('This browser does not play FLAC; the recording can be downloaded.');
+    else setText($('audio-words'), 'This browser has trouble with playing the recording. Is there a loudspeaker?');
+  }
+
+  #key(e) {
+    if (!this.loaded || e.defaultPrevented || e.ctrlKey || e.altKey || e.metaKey) return;
+    if (e.target.closest('input, select, textarea, button, a, audio, summary, dialog')) return;
+    if (e.key === ' ' || e.key === 'k') {
+      if (this.#audio.paused) this.play();
+      else this.#audio.pause();
+    } else if (e.key === 'j' || e.key === 'l') {
+      this.seek(Math.max(0, 1000 * this.#audio.currentTime + (e.key === 'j' ? -5_000 : 5_000)));
+    } else return;
+    e.preventDefault();
+  }
+}

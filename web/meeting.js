@@ -1,0 +1,186 @@
+/** A meeting afterwards: what was said, heard, and what it was like. */
+
+import { call, json } from './app/api.js';
+import { CoverageView } from './app/coverage.js';
+import { $, colors, el, setText, show } from './app/dom.js';
+import { InsightView } from './app/insight.js';
+import { fileLink, formats, transcriptLink } from './app/links.js';
+import { Player } from './app/player.js';
+import { Timeline } from './app/timeline.js';
+import { TranscriptView } from './app/transcript.js';
+import { day, meetingState } from './app/words.js';
+
+// A meeting that is not finished yet is looked at again after this time.
+const lookAgainMs = 2_000;
+// So long a recording that is not made yet is waited for.
+const recordingMs = 30_000;
+
+const id = location.pathname.split('/')[2];
+const path = `/v1/meetings/${encodeURIComponent(id)}`;
+let meeting;
+let shownState = '';
+let completeSince = 0;
+
+const order = new Map(); // participant → colour, by the order in which they came
+function colorOf(participant) {
+  if (!order.has(participant)) order.set(participant, order.size % colors);
+  return order.get(participant);
+}
+
+const player = new Player(onTime);
+const transcript = new TranscriptView({ meeting: id, colorOf, seek: (ms) => seek(ms, true) });
+const timeline = new Timeline((ms) => seek(ms, false));
+const insight = new InsightView(colorOf, (ms) => seek(ms, true));
+const coverage = new CoverageView(() => json(`${path}/transcript.json`));
+
+function onTime(ms) {
+  timeline.at(ms);
+  transcript.at(ms);
+}
+
+function seek(ms, play) {
+  player.seek(ms);
+  transcript.jumpTo(ms);
+  if (play) player.play();
+}
+
+// ---- what is shown ----
+
+async function update() {
+  try {
+    meeting = await json(path);
+    notice('');
+    for (const p of meeting.participants) colorOf(p.id);
+    showHead();
+    showAudio();
+    coverage.render(meeting);
+    if (meeting.state !== shownState) await showAll();
+  } catch (err) {
+    failed(err);
+    if (!err.retry) return;
+  }
+  if (!finished()) setTimeout(update, lookAgainMs);
+}
+
+function finished() {
+  const over = meeting?.state === 'complete' || meeting?.state === 'incomplete';
+  return over && (meeting.recorded_at || waitedForRecording());
+}
+
+function waitedForRecording() {
+  completeSince ||= Date.now();
+  return Date.now() - Date.parse(meeting.ended_at) > recordingMs || Date.now() - completeSince > recordingMs;
+}
+
+function showHead() {
+  setText($('room'), meeting.room);
+  setText($('when'), day(meeting.started_at));
+  $('when').dateTime = meeting.started_at;
+  setText($('title'), `Meeting in ${meeting.room}, ${day(meeting.started_at)}`);
+  document.title = `${meeting.room}, ${day(meeting.started_at)} · Verbatim`;
+  $('state').dataset.state = meeting.state;
+  setText($('state'), meetingState(meeting.state));
+  show($('state'), true);
+  show($('end-meeting'), meeting.state === 'live');
+  $('transcripts').replaceChildren(...formats.map((f) => el('li', {}, transcriptLink(meeting, f))));
+  if (meeting.state === 'live') {
+    const link = el('a', { href: `/?room=${meeting.room}` }, `Go to the room ${meeting.room}`);
+    notice('live', 'This meeting is still going on, and this page shows it up to when it was opened. ', link);
+  }
+}
+
+function showAudio() {
+  const over = meeting.state === 'complete' || meeting.state === 'incomplete';
+  if (!over) player.none(meeting.state === 'live' ? 'The recording can be played when the meeting is over.' : 'The recording comes when the transcript is finished.');
+  else if (!meeting.recorded_at && !waitedForRecording()) player.none('The recording is being made…');
+  else player.load(`${path}/audio.flac`);
+  const links = over ? [fileLink(`${path}/audio.flac`, `${meeting.room}-${id}.flac`, 'Everybody, FLAC', { label: 'Recording of everybody as FLAC', data: { testid: 'download-flac' } })] : [];
+  for (const [n, t] of meeting.tracks.entries()) {
+    const who = meeting.participants.find((p) => p.id === t.participant)?.name || 'Someone';
+    for (const [format, name] of [['opus', 'Opus'], ['wav', 'WAV']]) {
+      links.push(fileLink(`${path}/tracks/${t.id}/audio.${format}`, `${who}-${n + 1}.${format}`, `${who}, ${name}`, { label: `Audio of ${who} as ${name}, part ${n + 1}`, data: { testid: `download-${format}` } }));
+    }
+  }
+  $('recordings').replaceChildren(...links.map((a) => el('li', {}, a)));
+  setText($('recordings-hint'), links.length ? 'Opus: as it was sent. WAV: as it was transcribed.' : 'No audio was received.');
+}
+
+async function showAll() {
+  const [doc, stats, room] = await Promise.all([
+    json(`${path}/transcript.json`),
+    json(`${path}/stats`),
+    json(`/v1/rooms/${meeting.room}/stats`),
+  ]);
+  shownState = meeting.state;
+  setText($('empty'), doc.segments.length ? '' : 'Nothing was said, as far as it is transcribed.');
+  show($('empty'), doc.segments.length === 0);
+  show($('find'), doc.segments.length > 0);
+  const last = doc.segments.reduce((ms, s) => Math.max(ms, s.end_ms), 0);
+  timeline.render(meeting, doc.segments, Math.max(stats.duration_ms, last), colorOf);
+  insight.render(stats, room);
+  await transcript.render(doc.segments);
+  find();
+  fromAddress();
+}
+
+function failed(err) {
+  if (err.status === 404) {
+    setText($('empty'), 'There is no such meeting: it may have been erased.');
+    for (const node of [$('panel'), $('panel-toggle'), $('bar'), $('find')]) show(node, false);
+    document.querySelector('.after-page').classList.add('gone');
+    document.title = 'No such meeting · Verbatim';
+    return;
+  }
+  if (!meeting) setText($('empty'), 'The meeting could not be read.');
+  notice(err.code, err.message ?? String(err));
+}
+
+function notice(code, ...content) {
+  $('notice').dataset.code = code;
+  $('notice').replaceChildren(...content);
+  show($('notice'), content.length > 0);
+}
+
+// ---- what people do ----
+
+function fromAddress() {
+  const t = Number(new URLSearchParams(location.hash.slice(1)).get('t') ?? NaN);
+  if (Number.isFinite(t)) seek(1000 * t, false);
+}
+addEventListener('hashchange', fromAddress);
+
+function find() {
+  const text = $('find-text').value;
+  const n = transcript.find(text);
+  setText($('find-sum'), text.trim() ? (n === 1 ? '1 place' : `${n} places`) : '');
+}
+let finding;
+$('find-text').addEventListener('input', () => {
+  clearTimeout(finding);
+  finding = setTimeout(find, 150);
+});
+$('find').addEventListener('submit', (e) => e.preventDefault());
+
+$('panel-toggle').addEventListener('click', () => {
+  const open = $('panel').classList.toggle('open');
+  $('panel-toggle').setAttribute('aria-expanded', String(open));
+  setText($('panel-toggle'), open ? 'Transcript' : 'Insight');
+});
+
+$('end-meeting').addEventListener('click', async () => {
+  await call(`${path}/end`, { method: 'POST' }).catch(failed);
+  update();
+});
+
+$('erase').addEventListener('click', () => $('erase-dialog').showModal());
+$('erase-dialog').addEventListener('close', async () => {
+  if ($('erase-dialog').returnValue !== 'erase') return;
+  try {
+    await call(path, { method: 'DELETE' });
+    location.assign('/meetings');
+  } catch (err) {
+    failed(err);
+  }
+});
+
+update();

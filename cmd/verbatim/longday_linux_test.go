@@ -18,7 +18,7 @@ func TestLongDay(t *testing.T) {
 	s := serve(t, data, "none:", "--recordings", "none")
 	quick, small := time.Second, int64(100e6)
 	if raced {
-		quick, small = 10*quick, 10*small
+		quick, small = 30*quick, 10*small
 	}
 	for _, format := range []string{"json", "vtt", "srt", "txt"} {
 		best, most, size := time.Hour, int64(0), 0

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -38,6 +39,10 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		h.over()
 	}
 	h.afterwards(t)
+	h.do(http.StatusNoContent, http.MethodDelete, "/v1/meetings/"+s.meetings()[0].ID, "")
+	for end := time.Now().Add(5 * time.Second); slices.Contains(h.doc.Unseen(), "event erased") && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
 	cancel()
 	watching.Wait()
 	s.stop()

@@ -87,6 +87,7 @@ func serveTo(t *testing.T, stderr *os.File, data, recognizer string, more ...str
 		}
 	}
 	if s.url == "" {
+		close(s.out) // it has ended
 		t.Fatal("the server did not start")
 	}
 	go func() {

@@ -59,6 +59,7 @@ func testSuite(t *testing.T, open func(testing.TB) *Store) {
 		"outbox is atomic":     testOutboxAtomic,
 		"outbox order":         testOutboxOrder,
 		"delete":               testDelete,
+		"erasures":             testErasures,
 		"not found":            testNotFound,
 		"cancelled":            testCancelled,
 		"text as it comes":     testText,

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"verbatim/pipeline/meeting"
@@ -34,26 +33,34 @@ type Outbox struct {
 	Wake func()
 }
 
+const dropEndpoint = "DELETE FROM outbox WHERE endpoint = $1"
+
 // SetOutbox makes the store write events from now on. Rows for endpoints that are
 // not in o go: nobody would ever fetch them; dropped says how many. It is called
 // before everything else, or not at all: then there are no events.
 func (s *Store) SetOutbox(ctx context.Context, o Outbox) (dropped int64, err error) {
 	s.outbox.Store(&o)
 	err = s.update(ctx, "begin the outbox", func(tx *sql.Tx) error {
-		query := "DELETE FROM outbox"
-		args := make([]any, len(o.Endpoints))
-		for i, e := range o.Endpoints {
-			args[i] = e
-		}
-		if len(args) > 0 {
-			query += " WHERE endpoint NOT IN (?" + strings.Repeat(", ?", len(args)-1) + ")"
-		}
-		r, err := tx.ExecContext(ctx, query, args...)
+		scan := func(rows *sql.Rows) (e string, err error) { return e, rows.Scan(&e) }
+		known, err := collect(ctx, tx, scan, "SELECT DISTINCT endpoint FROM outbox")
 		if err != nil {
 			return err
 		}
-		dropped, err = r.RowsAffected()
-		return err
+		for _, e := range known {
+			if slices.Contains(o.Endpoints, e) {
+				continue
+			}
+			r, err := tx.ExecContext(ctx, dropEndpoint, e)
+			if err != nil {
+				return err
+			}
+			n, err := r.RowsAffected()
+			if err != nil {
+				return err
+			}
+			dropped += n
+		}
+		return nil
 	})
 	return dropped, err
 }
@@ -68,7 +75,7 @@ func (s *Store) CloseEndpoint(ctx context.Context, endpoint string) (dropped int
 			break
 		}
 	}
-	return s.dropDeliveries(ctx, "WHERE endpoint = $1", endpoint)
+	return s.drop(ctx, dropEndpoint, endpoint)
 }
 
 // The data of events. What a meeting is in the API it is here.
@@ -221,7 +228,7 @@ func (s *Store) NextDelivery(ctx context.Context, endpoint string, now time.Time
 
 // Delivered removes an event that an endpoint has taken, or was given up.
 func (s *Store) Delivered(ctx context.Context, n int64) error {
-	_, err := s.dropDeliveries(ctx, "WHERE n = $1", n)
+	_, err := s.drop(ctx, "DELETE FROM outbox WHERE n = $1", n)
 	return err
 }
 
@@ -237,7 +244,7 @@ func (s *Store) Refused(ctx context.Context, n int64, next time.Time) error {
 // GiveUp removes what an endpoint was to be told before a time, and says how much
 // that was.
 func (s *Store) GiveUp(ctx context.Context, endpoint string, before time.Time) (int64, error) {
-	return s.dropDeliveries(ctx, "WHERE endpoint = $1 AND created_at < $2", endpoint, before.UnixMicro())
+	return s.drop(ctx, "DELETE FROM outbox WHERE endpoint = $1 AND created_at < $2", endpoint, before.UnixMicro())
 }
 
 // PendingDeliveries is how many events an endpoint is still to be told.
@@ -248,9 +255,9 @@ func (s *Store) PendingDeliveries(ctx context.Context, endpoint string) (n int64
 	return n, err
 }
 
-func (s *Store) dropDeliveries(ctx context.Context, condition string, args ...any) (n int64, err error) {
+func (s *Store) drop(ctx context.Context, query string, args ...any) (n int64, err error) {
 	err = s.update(ctx, "remove deliveries", func(tx *sql.Tx) error {
-		r, err := tx.ExecContext(ctx, "DELETE FROM outbox "+condition, args...)
+		r, err := tx.ExecContext(ctx, query, args...)
 		if err != nil {
 			return err
 		}

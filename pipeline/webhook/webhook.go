@@ -248,7 +248,7 @@ func (s *Sender) deliver(ctx context.Context, d store.Delivery) (wait time.Durat
 		s.delivered.Add(1)
 		return 0, s.cfg.Outbox.Delivered(ctx, d.N)
 	case ctx.Err() != nil:
-		return 0, nil
+		return 0, nil //nolint:nilerr // it was us who gave up; the event waits for the next start
 	}
 	s.failed.Add(1)
 	log := s.cfg.Logger.With("endpoint", s.cfg.Endpoint.Text, "event", d.Type, "id", d.ID, "err", f.err)
@@ -351,7 +351,7 @@ func backoff(n int, most time.Duration) time.Duration {
 	if n < 30 {
 		d = min(firstDelay<<(n-1), most)
 	}
-	return d - time.Duration(rand.Int64N(int64(d)/4)) //nolint:gosec // no secret
+	return d - time.Duration(rand.Int64N(int64(d)/4))
 }
 
 // retryAfter reads seconds or a date (RFC 9110, 10.2.3).

@@ -52,7 +52,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		Type string
 		Data struct{ Meeting struct{ Room string } }
 	}
-	if err := json.Unmarshal(body, &e); err != nil || e.Type != store.MeetingStarted || req.Method != "POST" || req.Header.Get("Content-Type") != "application/json" {
+	if err := json.Unmarshal(body, &e); err != nil || e.Type != store.MeetingStarted || req.Method != http.MethodPost || req.Header.Get("Content-Type") != "application/json" {
 		r.t.Errorf("%s %s %v", req.Method, body, err)
 	}
 	r.mu.Lock()

@@ -39,6 +39,9 @@ func (c *serveCmd) webhooks(ctx context.Context, db *store.Store, now func() tim
 			return nil, fmt.Errorf("--webhook %s is given twice", e.Text)
 		}
 		seen[e.Name] = true
+		if len(c.Webhook) > 1 {
+			e.Text = fmt.Sprintf("%s (number %d)", e.Text, i+1)
+		}
 		outbox.Endpoints = append(outbox.Endpoints, e.Name)
 		senders = append(senders, webhook.New(webhook.Config{Endpoint: e, Secrets: secrets, Outbox: db, Now: now, Logger: log}))
 	}

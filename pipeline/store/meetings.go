@@ -52,7 +52,7 @@ func (s *Store) Join(ctx context.Context, room string, p transcript.Participant,
 		m, err = loadOne(ctx, tx, "FROM meetings WHERE id = $1", id)
 		return err
 	})
-	s.wake(err)
+	s.wake()
 	return m, created, err
 }
 
@@ -72,7 +72,7 @@ func (s *Store) Leave(ctx context.Context, meetingID, participantID string, at t
 		var id string // who has left already, or was never there?
 		return found(tx.QueryRowContext(ctx, "SELECT id FROM participants WHERE meeting = $1 AND id = $2", meetingID, participantID).Scan(&id))
 	})
-	s.wake(err)
+	s.wake()
 	return err
 }
 
@@ -96,7 +96,7 @@ func (s *Store) EndMeeting(ctx context.Context, id string, at time.Time) (st mee
 		st, err = s.settle(ctx, tx, id, at)
 		return err
 	})
-	s.wake(err)
+	s.wake()
 	return st, err
 }
 

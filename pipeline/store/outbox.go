@@ -97,9 +97,10 @@ type (
 	}
 )
 
-// wake says that there may be rows, after a transaction that ended with err.
-func (s *Store) wake(err error) {
-	if o := s.outbox.Load(); o != nil && o.Wake != nil && err == nil {
+// wake says that there may be rows: also after a transaction that failed, of which
+// it is not known what became.
+func (s *Store) wake() {
+	if o := s.outbox.Load(); o != nil && o.Wake != nil {
 		o.Wake()
 	}
 }

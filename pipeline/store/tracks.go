@@ -153,11 +153,11 @@ func (s *Store) Commit(ctx context.Context, c Commit) (last int64, err error) {
 		}
 		return s.tellOfSegments(ctx, tx, id, c.Track, rows, c.At)
 	})
+	if len(rows) > 0 {
+		s.wake()
+	}
 	if err != nil {
 		return 0, err
-	}
-	if len(rows) > 0 {
-		s.wake(nil)
 	}
 	return last, nil
 }
@@ -220,6 +220,6 @@ func (s *Store) FinishTrack(ctx context.Context, trackID string, epoch int64, st
 		ms, err = s.settle(ctx, tx, meetingID, at)
 		return err
 	})
-	s.wake(err)
+	s.wake()
 	return ms, err
 }

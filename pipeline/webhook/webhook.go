@@ -10,9 +10,11 @@
 // and removes it when the endpoint has taken it: an endpoint may get an event
 // twice (the same webhook-id), but none is lost, whoever dies.
 //
-// An endpoint that is away (no connection, a timeout, 408, 429, 5xx) gets all that
-// waits when it is back. An event that it refuses (any other answer) is tried
-// again later and holds up nothing. After 24 h an event is given up.
+// An endpoint that is away (no connection, 429, 502, 503, 504) gets all that waits
+// when it is back. An event that it refuses (4xx, 3xx) is tried again later and
+// holds up nothing. What may be either (a timeout, 408, 500) is taken for the
+// endpoint's trouble six times, then for the event's. After 24 h an event is given
+// up.
 //
 // # Goroutines
 //
@@ -52,6 +54,8 @@ const (
 	maxAnswer   = 64 << 10        // bytes of an answer that are read, so that the connection can be used again
 	storeDelay  = time.Second     // after an error of the store
 	countEvery  = 10 * time.Second
+	lookEvery   = time.Minute // although nobody has said that there is something
+	patience    = 6           // attempts that may be the endpoint's trouble or the event's
 )
 
 // Outbox is where the events wait; store.Store is.
@@ -103,7 +107,7 @@ func ParseEndpoint(text string) (Endpoint, error) {
 		return Endpoint{}, errors.New("an endpoint is a URL such as https://example.org/verbatim")
 	}
 	sum := sha256.Sum256([]byte(text))
-	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host} // paths may be secret, too
 	return Endpoint{url: text, Name: hex.EncodeToString(sum[:8]), Text: shown.String()}, nil
 }
 
@@ -206,7 +210,7 @@ func (s *Sender) next(ctx context.Context) (wait time.Duration, err error) {
 	if !ok {
 		if at.IsZero() {
 			s.pending.Store(0)
-			return keep, nil
+			return lookEvery, nil
 		}
 		return max(at.Sub(now), time.Millisecond), nil
 	}
@@ -255,7 +259,7 @@ func (s *Sender) deliver(ctx context.Context, d store.Delivery) (wait time.Durat
 	switch {
 	case f.status == http.StatusGone:
 		return 0, errGone
-	case f.away:
+	case f.away && (!f.unsure || s.away < patience):
 		if s.away == 0 {
 			log.Warn("a webhook is away; its events wait for it")
 		}
@@ -285,6 +289,7 @@ type failure struct {
 	err    error
 	status int           // 0 without an answer
 	away   bool          // it is the endpoint, not this event
+	unsure bool          // it may be this event nevertheless
 	after  time.Duration // that it asked for
 }
 
@@ -304,18 +309,21 @@ func (s *Sender) post(ctx context.Context, d store.Delivery) *failure {
 	}
 	res, err := s.cfg.Client.Do(r)
 	if err != nil {
-		return &failure{err: bare(err), away: true}
+		return &failure{err: bare(err), away: true, unsure: timedOut(err)}
 	}
 	defer res.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxAnswer)) // what it says beside the status is for nobody
 	if res.StatusCode/100 == 2 {
 		return nil
 	}
-	passes := []int{http.StatusRequestTimeout, http.StatusTooManyRequests}
+	passes := []int{http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+	sure := slices.Contains(passes, res.StatusCode)
+	unsure := !sure && (res.StatusCode >= 500 || res.StatusCode == http.StatusRequestTimeout)
 	return &failure{
-		err:    fmt.Errorf("the answer was %s", res.Status),
+		err:    fmt.Errorf("the answer was %d", res.StatusCode),
 		status: res.StatusCode,
-		away:   res.StatusCode >= 500 || slices.Contains(passes, res.StatusCode),
+		away:   sure || unsure,
+		unsure: unsure,
 		after:  retryAfter(res.Header.Get("Retry-After")),
 	}
 }
@@ -333,6 +341,11 @@ func (s *Sender) sign(d store.Delivery, at time.Time) ([]string, error) {
 		all = append(all, sig)
 	}
 	return []string{strings.Join(all, " ")}, nil
+}
+
+func timedOut(err error) bool {
+	var u *url.Error
+	return errors.As(err, &u) && u.Timeout()
 }
 
 // bare is an error without the URL, which may hold a secret.

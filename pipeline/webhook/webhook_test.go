@@ -127,7 +127,7 @@ func (w *world) run() (stop func()) {
 		if err := w.store.Close(); err != nil {
 			w.Error(err)
 		}
-		for _, s := range []string{"password", "hidden", "ada:"} {
+		for _, s := range []string{"password", "hidden", "ada:", "hook?"} {
 			if strings.Contains(w.logged.String(), s) {
 				w.Errorf("%q is in the log: %s", s, &w.logged)
 			}
@@ -183,7 +183,7 @@ func TestInOrder(t *testing.T) {
 // An endpoint that is away gets everything in order when it is back, and is asked
 // ever more seldom until then.
 func TestAway(t *testing.T) {
-	for name, status := range map[string]int{"no connection": noConnection, "timeout": 408, "too many": 429, "error": 500, "unavailable": 503} {
+	for name, status := range map[string]int{"no connection": noConnection, "too many": 429, "bad gateway": 502, "unavailable": 503, "gateway timeout": 504} {
 		t.Run(name, func(t *testing.T) {
 			r := &receiver{}
 			back := false
@@ -241,6 +241,56 @@ func TestRetryAfter(t *testing.T) {
 		r.want(t, "a")
 		time.Sleep(2 * time.Second)
 		r.want(t, "a", "a")
+	})
+}
+
+// An error may be the endpoint's or the event's: an event that never passes holds
+// up the others for a minute, not for a day.
+func TestPoison(t *testing.T) {
+	for name, status := range map[string]int{"error": 500, "timeout": 408, "not implemented": 501} {
+		t.Run(name, func(t *testing.T) {
+			r := &receiver{}
+			r.answer = func(_ int, room string, w http.ResponseWriter) {
+				if room == "a" {
+					w.WriteHeader(status)
+				}
+			}
+			inBubble(t, r, func(w *world) {
+				w.meet()
+				w.meet()
+				time.Sleep(5 * time.Second)
+				if slices.Contains(r.got, "b") {
+					t.Errorf("at once: %v", r.got)
+				}
+				time.Sleep(time.Minute)
+				if want := append(slices.Repeat([]string{"a"}, patience+1), "b"); !slices.Equal(r.got[:min(len(want), len(r.got))], want) {
+					t.Errorf("got %v, want %v", r.got, want)
+				}
+			})
+		})
+	}
+}
+
+// An event that is erased while it is sent takes no other with it.
+func TestErasedWhileSent(t *testing.T) {
+	r := &receiver{}
+	var w *world
+	r.answer = func(n int, _ string, _ http.ResponseWriter) {
+		if n == 1 {
+			if _, err := w.store.EndMeeting(w.Context(), "Ma", time.Now()); err != nil {
+				t.Error(err)
+			}
+			if err := w.store.Delete(w.Context(), "Ma"); err != nil {
+				t.Error(err)
+			}
+			w.meet()
+		}
+	}
+	inBubble(t, r, func(bubble *world) {
+		w = bubble
+		w.meet()
+		synctest.Wait()
+		r.want(t, "a", "b")
 	})
 }
 
@@ -347,7 +397,7 @@ func TestParse(t *testing.T) {
 		}
 	}
 	e, err := ParseEndpoint(address)
-	if err != nil || e.Text != "https://example.org/hook" || len(e.Name) != 16 {
+	if err != nil || e.Text != "https://example.org" || len(e.Name) != 16 {
 		t.Errorf("%+v, %v", e, err)
 	}
 }

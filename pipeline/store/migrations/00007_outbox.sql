@@ -3,7 +3,9 @@
 
 -- +goose Up
 CREATE TABLE outbox (
-    n          INTEGER PRIMARY KEY, -- in the order of the events; PostgreSQL: GENERATED ALWAYS AS IDENTITY
+    -- In the order of the events, and never used again: a row that is erased while
+    -- it is sent must not be taken for another. PostgreSQL: GENERATED ALWAYS AS IDENTITY.
+    n          INTEGER PRIMARY KEY AUTOINCREMENT,
     endpoint   TEXT NOT NULL,
     meeting    TEXT NOT NULL REFERENCES meetings (id),
     id         TEXT NOT NULL, -- of the event, the same at each endpoint

@@ -2,8 +2,8 @@
 
 GOLANGCI := go tool -modfile=tools/go.mod golangci-lint
 TAGS     := pocketsphinx
-# Tests that run programs which the server does without: opusinfo, flac.
-TESTTAGS := $(TAGS),xiph
+# Tests that run programs which the server does without: opusinfo, flac; curl, jq.
+TESTTAGS := $(TAGS),xiph,curl
 OPUS     := libopus,nolibopusfile
 
 # LIBOPUS=1 builds the server with libopus (cgo) instead of pion/opus: less CPU,
@@ -61,8 +61,8 @@ test: deps-test build ## install what the tests need, then run them all
 	$(call heading,10 000 random schedules)
 	@go test ./media ./media/audio ./media/reorder ./pipeline/tracklog -rapid.checks=10000
 	@go test ./pipeline/transcribe -run Chaos -rapid.checks=1000
-	$(call heading,two hours of meeting)
-	@go test ./cmd/verbatim -run TwoHours
+	$(call heading,two hours of meeting and the transcript of eight)
+	@go test ./cmd/verbatim -run 'TwoHours|LongDay'
 	$(call heading,a million mutated packets)
 	@$(MAKE) --no-print-directory attack-media
 	$(call heading,web: node --test)

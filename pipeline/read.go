@@ -93,6 +93,7 @@ func (p *Pipeline) Transcript(ctx context.Context, id string) (transcript.Docume
 	return transcript.Document{
 		Meeting: m, Segments: segments, Missing: m.Missing(gaps, p.clockOf(m)),
 		Complete: m.State == meeting.StateComplete,
+		Name:     m.Room + "-" + m.StartedAt.UTC().Format("2006-01-02-1504"),
 	}, nil
 }
 
@@ -119,35 +120,4 @@ func (p *Pipeline) End(ctx context.Context, id string) (meeting.Meeting, error) 
 		return meeting.Meeting{}, err
 	}
 	return p.Meeting(ctx, id)
-}
-
-// Erase removes everything of a meeting that is not live: what is still being
-// transcribed of it is stopped.
-func (p *Pipeline) Erase(ctx context.Context, id string) error {
-	ctx = context.WithoutCancel(ctx) // half an erasure is worse than a late one
-	p.mu.Lock()
-	var stopped []*track
-	for _, t := range p.tracks {
-		if t.row.Meeting == id {
-			t.cancel()
-			stopped = append(stopped, t)
-		}
-	}
-	p.mu.Unlock()
-	for _, t := range stopped {
-		<-t.done
-	}
-	defer p.stopRecording(id)()
-	// The audio first: as long as the meeting is there, it can be erased again.
-	if err := p.cfg.Logs.RemoveMeeting(id); err != nil {
-		return err
-	}
-	if p.cfg.Recordings != nil {
-		if err := p.cfg.Recordings.Erase(ctx, id); err != nil {
-			return err
-		}
-	}
-	err := p.cfg.Store.Delete(ctx, id)
-	p.insight.Remove(id)
-	return err
 }

@@ -48,9 +48,13 @@ func Latest(ctx context.Context, db *store.Store, logs *tracklog.Store, log *slo
 	return at, release, nil
 }
 
-// Recover takes up the tracks that a server before this one left unfinished:
-// those that were open are ended, and all are transcribed to their end.
+// Recover takes up what a server before this one left unfinished. Erasures are
+// done when it returns. Tracks that were open are ended, and all are transcribed
+// to their end.
 func (p *Pipeline) Recover(ctx context.Context) error {
+	if err := p.eraseRest(ctx); err != nil {
+		return err
+	}
 	rows, err := p.cfg.Store.UnfinishedTracks(ctx)
 	if err != nil {
 		return err

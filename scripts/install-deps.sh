@@ -48,6 +48,8 @@ check_test() {
 	need flac have flac
 	need ffmpeg have ffprobe
 	need sox have sox
+	need curl have curl
+	need jq have jq
 	need iproute2 have ip
 	need e2fsprogs test -x /sbin/mkfs.ext4
 	need mount test -x /bin/mount

@@ -114,7 +114,12 @@ func (st *stream) state(r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := st.send("", meeting.EventState, now); err != nil {
+	if now.Meeting != nil {
+		st.sent[now.Meeting.ID] += 0 // all of this one is for the client
+	}
+	// With an id, so that a client that is cut off before the first final comes
+	// back for those of this meeting, even when that is over by then.
+	if err := st.send(st.position(), meeting.EventState, now); err != nil {
 		return err
 	}
 	// Of a meeting that ended while the client was away, the rest.
@@ -128,7 +133,6 @@ func (st *stream) state(r *http.Request) error {
 	if now.Meeting == nil {
 		return nil
 	}
-	st.sent[now.Meeting.ID] += 0 // all of this one is for the client
 	return st.finals(r.Context(), now.Meeting.ID)
 }
 
@@ -166,6 +170,9 @@ func (st *stream) event(r *http.Request, e meeting.Event) error {
 			}
 			delete(st.sent, e.Meeting) // nothing follows
 		}
+		return st.send("", e.Type, e.Data)
+	case e.Type == meeting.EventErased:
+		delete(st.sent, e.Meeting) // nothing follows
 		return st.send("", e.Type, e.Data)
 	case e.Number == 0:
 		return st.send("", e.Type, e.Data)

@@ -4,14 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 
 	"github.com/go-chi/chi/v5"
 
 	"verbatim/pipeline/meeting"
-	"verbatim/pipeline/transcript"
 )
 
 // maxList is the most meetings of one page.
@@ -109,44 +107,14 @@ func (s *Server) endMeeting(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) eraseMeeting(w http.ResponseWriter, r *http.Request) error {
-	id := chi.URLParam(r, "meeting")
-	m, err := s.cfg.Meetings.Meeting(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	if m.State == meeting.StateLive {
+	err := s.cfg.Meetings.Erase(r.Context(), chi.URLParam(r, "meeting"))
+	if errors.Is(err, meeting.ErrLive) {
 		return problem(http.StatusConflict, "meeting-live", "The meeting is still going on; end it first (POST …/end).")
 	}
-	if err := s.cfg.Meetings.Erase(r.Context(), id); err != nil {
+	if err != nil {
 		return err
 	}
 	return s.noContent(w, r)
-}
-
-func (s *Server) transcript(w http.ResponseWriter, r *http.Request) error {
-	formats := map[string]struct {
-		mime  string
-		write func(io.Writer, transcript.Document) error
-	}{
-		"json": {"application/json", transcript.WriteJSON},
-		"vtt":  {"text/vtt; charset=utf-8", transcript.WriteVTT},
-		"srt":  {"application/x-subrip; charset=utf-8", transcript.WriteSRT},
-		"txt":  {"text/plain; charset=utf-8", transcript.WriteTXT},
-	}
-	format := chi.URLParam(r, "format")
-	f, ok := formats[format]
-	if !ok {
-		return problem(http.StatusNotFound, "no-format", "Transcripts come as json, vtt, srt and txt.")
-	}
-	id := chi.URLParam(r, "meeting")
-	doc, err := s.cfg.Transcripts.Transcript(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", f.mime)
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Disposition", fmt.Sprintf(`inline; filename="%s.%s"`, id, format))
-	return f.write(w, doc)
 }
 
 func writeJSON(w http.ResponseWriter, v any) error {

@@ -50,12 +50,8 @@ func (s *Server) opus(w http.ResponseWriter, r *http.Request) error {
 // recording sends a file: what is kept in any ranges, what is made now from its
 // beginning to its end.
 func (s *Server) recording(w http.ResponseWriter, r *http.Request, rec meeting.Recording, mime, name string) error {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	if rec.Kept == nil {
-		h.Set("Accept-Ranges", "none")
-	}
-	out := &patientWriter{ResponseWriter: w, mime: mime, name: name}
+	w.Header().Set("Cache-Control", "no-store")
+	out := &patientWriter{ResponseWriter: w, mime: mime, name: name, made: rec.Kept == nil}
 	if rec.Kept == nil && r.Method == http.MethodHead {
 		head := headWriter{p: out}
 		if err := rec.Write(&head); err != nil && !head.answered {
@@ -76,12 +72,16 @@ func (s *Server) recording(w http.ResponseWriter, r *http.Request, rec meeting.R
 type patientWriter struct {
 	http.ResponseWriter
 	mime, name string
+	made       bool // while it is sent, so that no part of it can be had
 }
 
 func (p *patientWriter) describe() {
 	h := p.Header()
 	h.Set("Content-Type", p.mime)
 	h.Set("Content-Disposition", fmt.Sprintf("inline; filename=%q", p.name))
+	if p.made {
+		h.Set("Accept-Ranges", "none")
+	}
 }
 
 func (p *patientWriter) Write(b []byte) (int, error) {

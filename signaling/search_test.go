@@ -30,11 +30,11 @@ func TestSearch(t *testing.T) {
 		t.Fatalf("first page: %+v", first)
 	}
 	f := first.Found[0]
-	if f.Meeting.ID != "NEW" || f.Meeting.Room != "standup" || f.Segment.ID != "TNEW.0" || f.Segment.Text != "Good morning." || f.Segment.Participant.Name != "Ada" {
+	if f.Meeting.ID != newer || f.Meeting.Room != "standup" || f.Segment.ID != newTrack+".0" || f.Segment.Text != "Good morning." || f.Segment.Participant.Name != "Ada" {
 		t.Errorf("found %+v", f)
 	}
 	second := get("q=good+morn&limit=1&room=standup&cursor=" + first.Next)
-	if len(second.Found) != 1 || second.Found[0].Meeting.ID != "OLD" || second.Next != "" {
+	if len(second.Found) != 1 || second.Found[0].Meeting.ID != older || second.Next != "" {
 		t.Errorf("second page: %+v", second)
 	}
 	if none := get("q=evening"); none.Found == nil || len(none.Found) > 0 {

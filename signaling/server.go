@@ -46,6 +46,7 @@ type Meetings interface {
 	LiveMeeting(ctx context.Context, room string) (m meeting.Meeting, ok bool, err error)
 	Meetings(ctx context.Context, room string, limit int, cursor string) (ms []meeting.Meeting, next string, err error)
 	End(ctx context.Context, id string) (meeting.Meeting, error)
+	// Erase removes everything of a meeting; of a live one, meeting.ErrLive.
 	Erase(ctx context.Context, id string) error
 }
 
@@ -120,58 +121,59 @@ func New(cfg Config) *Server { return &Server{cfg: cfg} }
 // Drain makes the server refuse new sessions from now on; all else goes on.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// Routes is everything that the server answers.
+// Routes is everything that the server answers. They are flat: chi takes a folder
+// of them (Route, Mount) for an address that has all methods.
 func (s *Server) Routes() http.Handler {
 	r := chi.NewRouter()
 	r.Use(s.headers, s.host, s.origin)
 	r.NotFound(s.handle(func(http.ResponseWriter, *http.Request) error {
-		return problem(http.StatusNotFound, "no-route", "There is nothing at this address; the README lists the API.")
+		return problem(http.StatusNotFound, "no-route", "There is nothing at this address; /openapi.yaml describes the API.")
 	}))
-	r.MethodNotAllowed(s.handle(s.methodNotAllowed))
+	r.MethodNotAllowed(s.handle(s.otherMethod))
 
-	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	r.Get("/readyz", s.handle(s.ready))
+	get(r, "/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	get(r, "/readyz", s.handle(s.ready))
+	get(r, "/openapi.yaml", s.handle(s.openapi))
 	if s.cfg.Metrics != nil {
-		r.Method(http.MethodGet, "/metrics", s.cfg.Metrics)
+		get(r, "/metrics", s.cfg.Metrics.ServeHTTP)
 	}
 	r.Route("/v1", func(r chi.Router) {
 		r.Use(s.cors())
-		r.Route("/rooms/{room}", func(r chi.Router) {
-			r.Use(s.room)
-			r.Get("/", s.handle(s.getRoom))
-			r.Get("/stats", s.handle(s.roomStats))
-			r.Get("/events", s.handle(s.events))
-			r.Get("/ingest", s.handle(s.ingest))
-			r.Post("/whip", s.handle(s.whip))
-			r.Options("/whip", s.handle(s.whipOptions))
-			r.Get("/whip", s.handle(s.noContent))
-			r.Head("/whip", s.handle(s.noContent))
-		})
+		room := r.With(s.room)
+		get(room, "/rooms/{room}", s.handle(s.getRoom))
+		get(room, "/rooms/{room}/stats", s.handle(s.roomStats))
+		room.Get("/rooms/{room}/events", s.handle(s.events)) // HEAD would never end
+		get(room, "/rooms/{room}/ingest", s.handle(s.ingest))
+		room.Post("/rooms/{room}/whip", s.handle(s.whip))
+		room.Options("/rooms/{room}/whip", s.handle(s.whipOptions))
+		get(room, "/rooms/{room}/whip", s.handle(s.noContent))
+
 		r.Patch("/sessions/{session}", s.handle(s.patch))
 		r.Delete("/sessions/{session}", s.handle(s.leave))
 		r.Options("/sessions/{session}", s.handle(s.sessionOptions))
-		r.Get("/sessions/{session}", s.handle(s.noContent))
-		r.Head("/sessions/{session}", s.handle(s.noContent))
-		r.Get("/search", s.handle(s.search))
-		r.Get("/meetings", s.handle(s.listMeetings))
-		r.Route("/meetings/{meeting}", func(r chi.Router) {
-			r.Get("/", s.handle(s.getMeeting))
-			r.Delete("/", s.handle(s.eraseMeeting))
-			r.Post("/end", s.handle(s.endMeeting))
-			r.Get("/stats", s.handle(s.meetingStats))
-			r.Get("/transcript.{format}", s.handle(s.transcript))
-			for path, h := range map[string]handler{
-				"/audio.flac": s.mix, "/tracks/{track}/audio.opus": s.opus, "/tracks/{track}/audio.wav": s.wav,
-			} {
-				r.Get(path, s.handle(h))
-				r.Head(path, s.handle(h))
-			}
-		})
+		get(r, "/sessions/{session}", s.handle(s.noContent))
+
+		get(r, "/search", s.handle(s.search))
+		get(r, "/meetings", s.handle(s.listMeetings))
+		get(r, "/meetings/{meeting}", s.handle(s.getMeeting))
+		r.Delete("/meetings/{meeting}", s.handle(s.eraseMeeting))
+		r.Post("/meetings/{meeting}/end", s.handle(s.endMeeting))
+		get(r, "/meetings/{meeting}/stats", s.handle(s.meetingStats))
+		get(r, "/meetings/{meeting}/transcript.{format}", s.handle(s.transcript))
+		get(r, "/meetings/{meeting}/audio.flac", s.handle(s.mix))
+		get(r, "/meetings/{meeting}/tracks/{track}/audio.opus", s.handle(s.opus))
+		get(r, "/meetings/{meeting}/tracks/{track}/audio.wav", s.handle(s.wav))
 	})
 	if s.cfg.Web != nil {
-		r.Mount("/", s.cfg.Web)
+		get(r, "/*", s.cfg.Web.ServeHTTP) // no other method: it would hide what the API says of it
 	}
 	return r
+}
+
+// get has HEAD answered wherever GET is.
+func get(r chi.Router, path string, h http.HandlerFunc) {
+	r.Get(path, h)
+	r.Head(path, h)
 }
 
 // HTTPServer wraps the handler with limits that no honest client meets. Answers
@@ -209,13 +211,20 @@ func fullProblem() *Problem {
 	return p
 }
 
-// methodNotAllowed says which methods there are (RFC 9110, 15.5.6).
-func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
-	rctx := chi.RouteContext(r.Context())
+// otherMethod says which methods there are (RFC 9110, 9.3.7 and 15.5.6). OPTIONS
+// is answered for every address: browsers ask so before they send a page's DELETE
+// or Last-Event-ID to another origin.
+func (s *Server) otherMethod(w http.ResponseWriter, r *http.Request) error {
+	routes := chi.RouteContext(r.Context()).Routes
+	var allow []string
 	for _, m := range []string{"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"} {
-		if rctx.Routes.Match(chi.NewRouteContext(), m, r.URL.Path) {
-			w.Header().Add("Allow", m)
+		if m == http.MethodOptions || routes.Match(chi.NewRouteContext(), m, r.URL.Path) {
+			allow = append(allow, m)
 		}
+	}
+	w.Header().Set("Allow", strings.Join(allow, ", "))
+	if r.Method == http.MethodOptions {
+		return s.noContent(w, r)
 	}
 	return problem(http.StatusMethodNotAllowed, "method", r.Method+" is not possible here; the Allow header says what is.")
 }

@@ -131,7 +131,10 @@ func (s *service) do(method, url, body string, headers ...string) answer {
 		s.t.Fatal(err)
 	}
 	a := answer{status: resp.StatusCode, header: resp.Header, body: string(b)}
-	if resp.Header.Get("Content-Type") == "application/problem+json" {
+	if err := described(s.t).Check(req, a.status, a.header, b); err != nil {
+		s.t.Error(err)
+	}
+	if resp.Header.Get("Content-Type") == "application/problem+json" && method != http.MethodHead {
 		var p Problem
 		if err := json.Unmarshal(b, &p); err != nil || p.Status != a.status || p.Detail == "" {
 			s.t.Errorf("%s %s: not a problem that helps: %v: %s", method, url, err, b)

@@ -17,7 +17,14 @@ import (
 	"verbatim/pipeline/transcript"
 )
 
-// talked is a service that knows the meetings OLD and NEW of the room standup, of
+// Two meetings, and the last track of the newer one.
+const (
+	older    = "01KAV5Q3ZJ9X6T0M8W2Y4R7B1C"
+	newer    = "01KAXR4S0G2H8N5V7Z1D3F6J9K"
+	newTrack = "01KAXR4S0G2H8N5V7Z1D3F6J9T"
+)
+
+// talked is a service that knows the meetings older and newer of the room standup, of
 // ten seconds, in which Ada says two words in two seconds.
 func talked(t *testing.T) *service {
 	t.Helper()
@@ -32,12 +39,12 @@ func talked(t *testing.T) *service {
 	t.Cleanup(func() { check(db.Close()) })
 	ada := transcript.Participant{ID: "ada", Name: "Ada"}
 	account := audio.Account{Received: 10 * audio.TickRate}
-	for i, id := range []string{"OLD", "NEW"} {
+	for i, id := range []string{older, newer} {
 		at := time.Date(2026, 3, 4+i, 9, 0, 0, 0, time.UTC)
 		_, _, err := db.Join(t.Context(), "standup", ada, id, at)
 		check(err)
-		check(db.CreateTrack(t.Context(), meeting.Track{ID: "T" + id, Meeting: id, Participant: "ada", StartedAt: at}))
-		row, err := db.Claim(t.Context(), "T"+id)
+		check(db.CreateTrack(t.Context(), meeting.Track{ID: id[:25] + "T", Meeting: id, Participant: "ada", StartedAt: at}))
+		row, err := db.Claim(t.Context(), id[:25]+"T")
 		check(err)
 		check(db.EndTrack(t.Context(), row.ID, "left", account))
 		_, err = db.Commit(t.Context(), store.Commit{
@@ -72,7 +79,7 @@ func keys(t *testing.T, text []byte) string {
 func TestStats(t *testing.T) {
 	s := talked(t)
 	for path, want := range map[string]struct{ keys, part string }{
-		"/v1/meetings/NEW/stats": {
+		"/v1/meetings/" + newer + "/stats": {
 			"balance coverage double_talk_ms duration_ms ended_at id interruptions overlap_ms overlaps participants room " +
 				"silence_ms started_at state talk_ms timeline trend turns words words_per_minute",
 			`"participants":[{"id":"ada","name":"Ada","talk_ms":2000,"share":1,"overlapped_ms":0,"turns":1,` +
@@ -84,7 +91,7 @@ func TestStats(t *testing.T) {
 			"meetings next room trend",
 			`{"room":"nobody","meetings":[],"trend":{"meetings":0,"metrics":[],"participants":[]},"next":""}`,
 		},
-		"/v1/rooms/standup/stats?limit=1": {"meetings next room trend", `"meetings":[{"id":"NEW","room":"standup","state":"complete","started_at":"2026-03-05T09:00:00Z",` +
+		"/v1/rooms/standup/stats?limit=1": {"meetings next room trend", `"meetings":[{"id":"` + newer + `","room":"standup","state":"complete","started_at":"2026-03-05T09:00:00Z",` +
 			`"ended_at":"2026-03-05T09:01:00Z","participants":1,"duration_ms":10000,`},
 	} {
 		a := s.do(http.MethodGet, path, "")
@@ -120,7 +127,7 @@ func TestStatsByPages(t *testing.T) {
 			break
 		}
 	}
-	if strings.Join(got, " ") != "NEW OLD" {
+	if strings.Join(got, " ") != newer+" "+older {
 		t.Error(got)
 	}
 }
@@ -141,7 +148,7 @@ func TestStatsProblems(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d %s", path, a.status, a.kind, want.status, want.kind)
 		}
 	}
-	if a := s.do(http.MethodPost, "/v1/meetings/NEW/stats", ""); a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") != "GET" {
+	if a := s.do(http.MethodPost, "/v1/meetings/"+newer+"/stats", ""); a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") != "GET, HEAD, OPTIONS" {
 		t.Errorf("POST: %d, Allow %q", a.status, a.header.Get("Allow"))
 	}
 }

@@ -20,19 +20,25 @@ import (
 )
 
 // beRecognizer makes this test binary a recognizer that says a word for every
-// quarter of a second of audio.
+// quarter of a second of audio: what is between the bars in it, one after the
+// other, or word0, word1, … if it is "1".
 const beRecognizer = "TEST_BE_RECOGNIZER"
 
-func recognizer() {
+func recognizer(says string) {
 	const quarter = 16000 / 4 * 2 // bytes
 	in := bufio.NewReader(os.Stdin)
+	vocabulary := strings.Split(says, "|")
 	for i := 0; ; i++ {
 		if _, err := io.CopyN(io.Discard, in, quarter); err != nil {
 			return
 		}
 		at := float64(i) / 4
+		word := vocabulary[i%len(vocabulary)]
+		if word == "1" {
+			word = fmt.Sprintf("word%d", i)
+		}
 		fmt.Printf(`{"type":"interim","start":%g,"end":%g,"text":"word"}`+"\n", at, at+0.1)
-		fmt.Printf(`{"type":"final","start":%g,"end":%g,"text":"word%d"}`+"\n", at, at+0.25, i)
+		fmt.Printf(`{"type":"final","start":%g,"end":%g,"text":%q,"words":[{"text":%[3]q,"start":%[1]g,"end":%[2]g,"confidence":0.5}]}`+"\n", at, at+0.25, word)
 	}
 }
 

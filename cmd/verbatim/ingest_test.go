@@ -45,7 +45,7 @@ func (s *process) dialIngest(query string, o *websocket.DialOptions) (*websocket
 		tcp, err = (&net.Dialer{}).DialContext(ctx, network, addr)
 		return tcp, err
 	}}}
-	ws, resp, err := websocket.Dial(s.t.Context(), s.url+"/v1/rooms/r/ingest"+query, o)
+	ws, resp, err := websocket.Dial(s.t.Context(), s.url+"/v1/rooms/"+s.room+"/ingest"+query, o)
 	return ws, tcp, resp, err
 }
 

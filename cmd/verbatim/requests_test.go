@@ -33,6 +33,7 @@ func offer(t *testing.T) string {
 // server unharmed.
 func TestBadInput(t *testing.T) {
 	s := serve(t, t.TempDir(), "none:")
+	client := &http.Client{Transport: s.held(t)}
 	good := offer(t)
 	before, _, _ := strings.Cut(good, "m=audio")
 	audio := strings.TrimPrefix(good, before)
@@ -87,7 +88,7 @@ func TestBadInput(t *testing.T) {
 					req.Header.Set(k, v)
 				}
 			}
-			resp, err := http.DefaultClient.Do(req)
+			resp, err := client.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}

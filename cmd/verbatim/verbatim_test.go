@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	case os.Getenv(beRecognizer) != "":
-		recognizer()
+		recognizer(os.Getenv(beRecognizer))
 		return
 	}
 	os.Exit(m.Run())
@@ -54,6 +54,7 @@ type process struct {
 	cmd  *exec.Cmd
 	url  string
 	data string
+	room string        // where ingest clients go
 	out  chan struct{} // closed when its stdout has ended
 }
 
@@ -77,7 +78,7 @@ func serveTo(t *testing.T, stderr *os.File, data, recognizer string, more ...str
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	s := &process{t: t, cmd: cmd, data: data, out: make(chan struct{})}
+	s := &process{t: t, cmd: cmd, data: data, room: "r", out: make(chan struct{})}
 	t.Cleanup(s.kill)
 	lines := bufio.NewScanner(stdout)
 	for s.url == "" && lines.Scan() {
@@ -86,6 +87,7 @@ func serveTo(t *testing.T, stderr *os.File, data, recognizer string, more ...str
 		}
 	}
 	if s.url == "" {
+		close(s.out) // it has ended
 		t.Fatal("the server did not start")
 	}
 	go func() {

@@ -8,6 +8,7 @@ const (
 	EventLeft     = "left"     // Data is a Presence
 	EventCoverage = "coverage" // Data is a Progress
 	EventEnded    = "ended"    // Data is an Ended
+	EventErased   = "erased"   // Data is an Erased
 )
 
 // Event is something that happened in a room, for those who watch it live.
@@ -48,4 +49,9 @@ type TrackProgress struct {
 type Ended struct {
 	Meeting string `json:"meeting"`
 	State   State  `json:"state"`
+}
+
+// Erased says that nothing is left of a meeting.
+type Erased struct {
+	Meeting string `json:"meeting"`
 }

@@ -191,7 +191,11 @@ func (r *Registry) SessionClosed(ctx context.Context, id string) error {
 			rm.emptyAt = now
 		}
 	}
-	if err := r.cfg.Store.Leave(ctx, s.Meeting, s.Participant.ID, now); err != nil {
+	err := r.cfg.Store.Leave(ctx, s.Meeting, s.Participant.ID, now)
+	if !current && errors.Is(err, ErrNotFound) {
+		return nil // the meeting was erased
+	}
+	if err != nil {
 		return fmt.Errorf("leave room %s: %w", s.Room, err)
 	}
 	if !current {

@@ -108,6 +108,33 @@ func settle(ctx context.Context, tx *sql.Tx, id string) (meeting.State, error) {
 	return st, err
 }
 
+// BeginErase notes that a meeting is to be erased, durably: whatever becomes of
+// this process, Erasures tells the next one. A live meeting is not erased
+// (meeting.ErrLive).
+func (s *Store) BeginErase(ctx context.Context, meetingID string) error {
+	return s.durably(ctx, "begin to erase meeting "+meetingID, func(tx *sql.Tx) error {
+		st, err := settle(ctx, tx, meetingID)
+		if err != nil {
+			return err
+		}
+		if st == meeting.StateLive {
+			return meeting.ErrLive
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE meetings SET erasing = 1 WHERE id = $1", meetingID)
+		return err
+	})
+}
+
+// Erasures are the meetings whose erasure was begun and is not done.
+func (s *Store) Erasures(ctx context.Context) (ids []string, err error) {
+	scan := func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) }
+	err = s.view(ctx, "unfinished erasures", func(tx *sql.Tx) error {
+		ids, err = collect(ctx, tx, scan, "SELECT id FROM meetings WHERE erasing = 1 ORDER BY id")
+		return err
+	})
+	return ids, err
+}
+
 // Delete erases everything of a meeting. When it returns nil, no byte of what
 // was said in it, nor of who was there, is left in the database's files. Once
 // the rows are gone it goes on when ctx ends; if the rest fails it can be called
@@ -145,5 +172,8 @@ func (s *Store) Delete(ctx context.Context, meetingID string) error {
 	}
 	// Also for what is not found: that may be the second try of one whose
 	// erasure failed half-way.
-	return errors.Join(err, s.erase(context.WithoutCancel(ctx)))
+	if err := s.erase(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	return err
 }

@@ -136,24 +136,32 @@ func (s *Store) Segments(ctx context.Context, meetingID string, after int64, lim
 	return ns, err
 }
 
+// transcriptPage is how many segments are read in one transaction, between which
+// others get their turn: some 15 ms.
+const transcriptPage = 500
+
 // Transcript returns all segments of a meeting in the order of transcript.Sort.
 // Who wants to know whether they are all that there will be reads the meeting
 // before, not after.
-func (s *Store) Transcript(ctx context.Context, meetingID string) (segments []transcript.Segment, err error) {
-	scan := func(rows *sql.Rows) (transcript.Segment, error) {
-		n, err := scanSegment(rows)
-		return n.Segment, err
-	}
-	err = s.view(ctx, "transcript of meeting "+meetingID, func(tx *sql.Tx) error {
-		segments, err = collect(ctx, tx, scan, selectSegments+"WHERE s.meeting = $1", meetingID)
-		if err != nil || len(segments) > 0 {
-			return err
+func (s *Store) Transcript(ctx context.Context, meetingID string) ([]transcript.Segment, error) {
+	segments := []transcript.Segment{}
+	// What is stored does not change, and what comes later has a higher number.
+	for last := int64(0); ; {
+		page, err := s.Segments(ctx, meetingID, last, transcriptPage)
+		if err != nil {
+			return nil, err
 		}
-		return exists(ctx, tx, meetingID)
-	})
+		for _, n := range page {
+			last = n.N
+			segments = append(segments, n.Segment)
+		}
+		if len(page) < transcriptPage {
+			break
+		}
+	}
 	// Sorted here, so that there is one order and no database's collation in it.
 	transcript.Sort(segments)
-	return segments, err
+	return segments, nil
 }
 
 // exists tells a meeting without rows from none.

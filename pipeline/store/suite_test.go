@@ -55,6 +55,7 @@ func testSuite(t *testing.T, open func(testing.TB) *Store) {
 		"latest":               testLatest,
 		"recordings":           testRecordings,
 		"delete":               testDelete,
+		"erasures":             testErasures,
 		"not found":            testNotFound,
 		"cancelled":            testCancelled,
 		"text as it comes":     testText,

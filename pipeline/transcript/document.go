@@ -20,6 +20,8 @@ type Document struct {
 	// Complete says that nothing will be added to Segments any more.
 	Complete bool      `json:"complete"`
 	Missing  []Missing `json:"missing"`
+	// Name is what to call a file of it, without a suffix: letters, digits, - and _.
+	Name string `json:"-"`
 }
 
 // Sort brings segments into the order of a transcript: by start, then by end,

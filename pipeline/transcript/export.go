@@ -28,12 +28,19 @@ func WriteVTT(w io.Writer, d Document) error {
 	for _, c := range cues(d.Segments, texts) {
 		b.WriteByte('\n')
 		writeTiming(b, c, '.')
-		if name := speaker(d.Segments[c.segment].Participant); name != "" {
+		name := speaker(d.Segments[c.segment].Participant)
+		if name != "" {
 			b.WriteString("<v ")
 			escapeVTT.WriteString(b, name)
+			if strings.HasSuffix(name, "--") {
+				b.WriteByte(' ') // no part of the name; "-->" would end the cue
+			}
 			b.WriteByte('>')
 		}
 		escapeVTT.WriteString(b, c.text(texts))
+		if name != "" {
+			b.WriteString("</v>")
+		}
 		b.WriteByte('\n')
 	}
 	return b.Flush()

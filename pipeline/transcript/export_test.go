@@ -52,7 +52,7 @@ func TestExports(t *testing.T) {
 				seg(ada, 0, 1000, 2500, "Hello."),
 				seg(bob, 0, 2600, 3001, "Hi, Ada."),
 			}},
-			vtt: "WEBVTT\n\n00:00:01.000 --> 00:00:02.500\n<v Ada>Hello.\n\n00:00:02.600 --> 00:00:03.001\n<v Bob>Hi, Ada.\n",
+			vtt: "WEBVTT\n\n00:00:01.000 --> 00:00:02.500\n<v Ada>Hello.</v>\n\n00:00:02.600 --> 00:00:03.001\n<v Bob>Hi, Ada.</v>\n",
 			srt: "1\n00:00:01,000 --> 00:00:02,500\nAda: Hello.\n\n2\n00:00:02,600 --> 00:00:03,001\nBob: Hi, Ada.\n",
 			txt: "[00:00:01] Ada: Hello.\n[00:00:02] Bob: Hi, Ada.\n",
 		},
@@ -61,7 +61,7 @@ func TestExports(t *testing.T) {
 			doc: Document{Complete: true, Segments: []Segment{
 				seg(Participant{ID: "x", Name: "A>\nB & <c>"}, 0, 0, 1000, "one\r\n\r\n00:00 --> 00:01\n<b>{\\an8}R&D\u2028\x1b\x00end "),
 			}},
-			vtt: "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n<v A&gt; B &amp; &lt;c&gt;>one 00:00 --&gt; 00:01 &lt;b&gt;{\\an8}R&amp;D end\n",
+			vtt: "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n<v A&gt; B &amp; &lt;c&gt;>one 00:00 --&gt; 00:01 &lt;b&gt;{\\an8}R&amp;D end</v>\n",
 			srt: "1\n00:00:00,000 --> 00:00:01,000\nA› B & ‹c›: one 00:00 --› 00:01 ‹b›(\\an8)R&D end\n",
 			txt: "[00:00:00] A> B & <c>: one 00:00 --> 00:01 <b>{\\an8}R&D end\n",
 		},
@@ -73,8 +73,8 @@ func TestExports(t *testing.T) {
 				seg(ada, 1, 6000, 5500, "backwards"),
 				seg(bob, 1, 123*hour+59*60_000+59_999, 124*hour, "late"),
 			}},
-			vtt: "WEBVTT\n\n00:00:00.000 --> 00:00:00.400\n<v Ada>before\n\n00:00:05.000 --> 00:00:06.000\n<v Bob>no time\n\n" +
-				"00:00:06.000 --> 00:00:07.000\n<v Ada>backwards\n\n123:59:59.999 --> 124:00:00.000\n<v Bob>late\n",
+			vtt: "WEBVTT\n\n00:00:00.000 --> 00:00:00.400\n<v Ada>before</v>\n\n00:00:05.000 --> 00:00:06.000\n<v Bob>no time</v>\n\n" +
+				"00:00:06.000 --> 00:00:07.000\n<v Ada>backwards</v>\n\n123:59:59.999 --> 124:00:00.000\n<v Bob>late</v>\n",
 			srt: "1\n00:00:00,000 --> 00:00:00,400\nAda: before\n\n2\n00:00:05,000 --> 00:00:06,000\nBob: no time\n\n" +
 				"3\n00:00:06,000 --> 00:00:07,000\nAda: backwards\n\n4\n123:59:59,999 --> 124:00:00,000\nBob: late\n",
 			txt: "[00:00:00] Ada: before\n[00:00:05] Bob: no time\n[00:00:06] Ada: backwards\n[123:59:59] Bob: late\n",
@@ -86,9 +86,16 @@ func TestExports(t *testing.T) {
 				seg(ada, 0, 1000, 2000, " \n "),
 				{ID: "t.0", Track: "t", StartMS: 3000, EndMS: 4000, Text: "who?"},
 			}},
-			vtt: "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n<v p7>I am nameless\n\n00:00:03.000 --> 00:00:04.000\nwho?\n",
+			vtt: "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n<v p7>I am nameless</v>\n\n00:00:03.000 --> 00:00:04.000\nwho?\n",
 			srt: "1\n00:00:00,000 --> 00:00:01,000\np7: I am nameless\n\n2\n00:00:03,000 --> 00:00:04,000\nwho?\n",
 			txt: "[00:00:00] p7: I am nameless\n[00:00:03] who?\n",
+		},
+		{
+			name: "a name that would end the cue",
+			doc:  Document{Complete: true, Segments: []Segment{seg(Participant{ID: "x", Name: "Ada--"}, 0, 0, 1000, "Hello--")}},
+			vtt:  "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n<v Ada-- >Hello--</v>\n",
+			srt:  "1\n00:00:00,000 --> 00:00:01,000\nAda--: Hello--\n",
+			txt:  "[00:00:00] Ada--: Hello--\n",
 		},
 		{
 			name: "paragraphs",
@@ -100,9 +107,9 @@ func TestExports(t *testing.T) {
 				seg(bob, 0, 63_500, 65_000, "Over her."),
 				seg(ada, 4, 64_100, 64_200, "Again."),
 			}},
-			vtt: "WEBVTT\n\n00:00:00.000 --> 00:00:20.000\n<v Ada>One.\n\n00:00:22.000 --> 00:00:40.000\n<v Ada>Two.\n\n" +
-				"00:00:40.100 --> 00:01:01.000\n<v Ada>Beyond a minute.\n\n00:01:03.001 --> 00:01:04.000\n<v Ada>After a gap.\n\n" +
-				"00:01:03.500 --> 00:01:05.000\n<v Bob>Over her.\n\n00:01:04.100 --> 00:01:04.200\n<v Ada>Again.\n",
+			vtt: "WEBVTT\n\n00:00:00.000 --> 00:00:20.000\n<v Ada>One.</v>\n\n00:00:22.000 --> 00:00:40.000\n<v Ada>Two.</v>\n\n" +
+				"00:00:40.100 --> 00:01:01.000\n<v Ada>Beyond a minute.</v>\n\n00:01:03.001 --> 00:01:04.000\n<v Ada>After a gap.</v>\n\n" +
+				"00:01:03.500 --> 00:01:05.000\n<v Bob>Over her.</v>\n\n00:01:04.100 --> 00:01:04.200\n<v Ada>Again.</v>\n",
 			srt: "1\n00:00:00,000 --> 00:00:20,000\nAda: One.\n\n2\n00:00:22,000 --> 00:00:40,000\nAda: Two.\n\n" +
 				"3\n00:00:40,100 --> 00:01:01,000\nAda: Beyond a minute.\n\n4\n00:01:03,001 --> 00:01:04,000\nAda: After a gap.\n\n" +
 				"5\n00:01:03,500 --> 00:01:05,000\nBob: Over her.\n\n6\n00:01:04,100 --> 00:01:04,200\nAda: Again.\n",
@@ -119,7 +126,7 @@ func TestExports(t *testing.T) {
 				},
 			},
 			vtt: "WEBVTT\n\nNOTE This transcript is not complete. Missing: 2.250 s not transcribed, 0.060 s lost on the way. Where: Ada 00:01:01.000 to 00:01:03.250 (2.250 s not transcribed: cut --&gt; off); T9 00:01:10.000 to 00:01:11.000 (0.060 s lost on the way).\n\n" +
-				"00:00:00.000 --> 00:00:01.000\n<v Ada>So far.\n",
+				"00:00:00.000 --> 00:00:01.000\n<v Ada>So far.</v>\n",
 			srt: "1\n00:00:00,000 --> 00:00:01,000\nAda: So far.\n",
 			txt: "[00:00:00] Ada: So far.\nThis transcript is not complete. Missing: 2.250 s not transcribed, 0.060 s lost on the way. Where: Ada 00:01:01.000 to 00:01:03.250 (2.250 s not transcribed: cut --> off); T9 00:01:10.000 to 00:01:11.000 (0.060 s lost on the way).\n",
 		},

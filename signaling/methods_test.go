@@ -1,0 +1,82 @@
+package signaling
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// What an address takes, it says with 405 and to OPTIONS; the pages, which are
+// at all other addresses, hide nothing.
+func TestMethods(t *testing.T) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("page")) })
+	s := begin(t, Config{Web: page, Metrics: page})
+	for path, allow := range map[string]string{
+		"/healthz":                             "GET, HEAD, OPTIONS",
+		"/readyz":                              "GET, HEAD, OPTIONS",
+		"/metrics":                             "GET, HEAD, OPTIONS",
+		"/openapi.yaml":                        "GET, HEAD, OPTIONS",
+		"/":                                    "GET, HEAD, OPTIONS",
+		"/v1/rooms/r":                          "GET, HEAD, OPTIONS",
+		"/v1/rooms/r/events":                   "GET, OPTIONS",
+		"/v1/rooms/r/whip":                     "GET, HEAD, POST, OPTIONS",
+		"/v1/sessions/x":                       "GET, HEAD, PATCH, DELETE, OPTIONS",
+		"/v1/meetings":                         "GET, HEAD, OPTIONS",
+		"/v1/meetings/x":                       "GET, HEAD, DELETE, OPTIONS",
+		"/v1/meetings/x/end":                   "POST, OPTIONS",
+		"/v1/meetings/x/transcript.vtt":        "GET, HEAD, OPTIONS",
+		"/v1/meetings/x/tracks/y/audio.opus":   "GET, HEAD, OPTIONS",
+		"/v1/meetings/x/tracks/y/audio.wav":    "GET, HEAD, OPTIONS",
+		"/v1/meetings/x/audio.flac":            "GET, HEAD, OPTIONS",
+		"/v1/rooms/r/ingest":                   "GET, HEAD, OPTIONS",
+		"/v1/search":                           "GET, HEAD, OPTIONS",
+		"/v1/rooms/" + strings.Repeat("r", 64): "GET, HEAD, OPTIONS",
+	} {
+		for _, method := range []string{http.MethodPut, "QUERY"} {
+			a := s.do(method, path, "")
+			if a.status != http.StatusMethodNotAllowed || a.kind != "method" || a.header.Get("Allow") != allow {
+				t.Errorf("%s %s: %d %s, Allow %q, want %q", method, path, a.status, a.kind, a.header.Get("Allow"), allow)
+			}
+		}
+		if a := s.do(http.MethodOptions, path, ""); a.status != http.StatusNoContent {
+			t.Errorf("OPTIONS %s: %d", path, a.status)
+		}
+	}
+	for path, status := range map[string]int{
+		"/healthz": 200, "/readyz": 200, "/metrics": 200, "/openapi.yaml": 200, "/": 200, "/v1/rooms/r/events": 405,
+		"/v1/rooms/r/ingest": 426, "/v1/rooms/r/stats?limit=x": 400, "/v1/nothing": 404,
+	} {
+		if a := s.do(http.MethodHead, path, ""); a.status != status || a.body != "" {
+			t.Errorf("HEAD %s: %d %s", path, a.status, a.body)
+		}
+	}
+	if a := s.do(http.MethodGet, "/v1/nothing", ""); a.kind != "no-route" || !strings.Contains(a.body, "/openapi.yaml") {
+		t.Errorf("nothing: %d %s", a.status, a.body)
+	}
+	if a := s.do(http.MethodGet, "/openapi.yaml", ""); a.body != string(openAPI) {
+		t.Errorf("/openapi.yaml: %d %.80s", a.status, a.body)
+	}
+}
+
+// A page of another origin may erase a meeting and resume its events: the browser
+// asks first, and goes on only after a 2xx.
+func TestPreflights(t *testing.T) {
+	s := begin(t, Config{Origins: []string{"https://app.example"}})
+	for _, c := range []struct{ method, path, header string }{
+		{"DELETE", "/v1/meetings/x", ""},
+		{"GET", "/v1/rooms/r/events", "last-event-id"},
+		{"GET", "/v1/meetings", "authorization"},
+		{"POST", "/v1/meetings/x/end", "authorization"},
+	} {
+		ask := []string{"Access-Control-Request-Method", c.method, "Access-Control-Request-Headers", c.header, "Origin"}
+		a := s.do(http.MethodOptions, c.path, "", append(ask[:5:5], "https://app.example")...)
+		if a.status != http.StatusNoContent || a.header.Get("Access-Control-Allow-Methods") != c.method ||
+			!strings.EqualFold(a.header.Get("Access-Control-Allow-Headers"), c.header) {
+			t.Errorf("%s %s: %d %v", c.method, c.path, a.status, a.header)
+		}
+		a = s.do(http.MethodOptions, c.path, "", append(ask[:5:5], "https://evil.example")...)
+		if a.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s %s from elsewhere: %v", c.method, c.path, a.header)
+		}
+	}
+}

@@ -12,6 +12,7 @@ export class Input {
   #muted;
   #meter;
   #choices = 0; // the last one made wins
+  #told = new Set(); // what went wrong with the track
   /** @type {MediaStreamTrack|undefined} */
   #track;
   /** @type {Promise<void>|undefined} */
@@ -70,16 +71,12 @@ export class Input {
    * @param {string} deviceId "" for the browser's default
    */
   async choose(deviceId) {
-    if (this.#track) {
-      const choice = ++this.#choices;
-      const track = await this.#get(deviceId).catch((err) => {
-        if (choice === this.#choices) this.#o.onError(err);
-        throw err;
-      });
-      if (choice !== this.#choices) return track.stop(); // stopped, or another one was chosen
-      this.#use(track);
+    try {
+      await this.#take(deviceId);
+    } catch (err) {
+      this.#o.onError(/** @type {VerbatimError} */ (err));
+      throw err;
     }
-    this.#deviceId = deviceId;
   }
 
   stop() {
@@ -91,6 +88,20 @@ export class Input {
   }
 
   /** @param {string} deviceId */
+  async #take(deviceId) {
+    if (this.#track) {
+      const choice = ++this.#choices;
+      const old = () => choice !== this.#choices; // stopped, or another one was chosen
+      const track = await this.#get(deviceId).catch((err) => {
+        if (!old()) throw err;
+      });
+      if (old()) return track?.stop();
+      if (track) this.#use(track);
+    }
+    this.#deviceId = deviceId;
+  }
+
+  /** @param {string} deviceId */
   #get(deviceId) {
     return openMicrophone({ audio: this.#o.audio, deviceId, getUserMedia: this.#o.getUserMedia });
   }
@@ -99,6 +110,7 @@ export class Input {
   #use(track) {
     const old = this.#track;
     this.#track = track;
+    this.#told.clear();
     track.enabled = !this.#muted;
     track.addEventListener('ended', () => this.#unplugged(track));
     this.#meter.start(track, this.#o.connection);
@@ -113,24 +125,28 @@ export class Input {
       const devices = await microphones().catch(() => []);
       if (signal.aborted) return;
       this.#o.onDevices(devices);
-      // There was none when the last one went away.
-      if (devices.length && this.#track?.readyState === 'ended') this.#reopen();
+      // There was none when the last one went away, or only this tells of it.
+      if (this.#track?.readyState === 'ended') this.#unplugged(this.#track);
     };
     globalThis.navigator?.mediaDevices?.addEventListener?.('devicechange', look, { signal });
   }
 
+  // Any other microphone is better than silence. Browsers tell of one that is
+  // unplugged twice: the track has ended, the devices have changed.
   /** @param {MediaStreamTrack} track */
   #unplugged(track) {
     if (track !== this.#track) return;
-    this.#o.onError(new VerbatimError('microphone-lost'));
-    this.#reopen();
+    this.#tell(new VerbatimError('microphone-lost'));
+    this.#reopening ??= this.#take('')
+      .catch((err) => this.#tell(err))
+      .finally(() => (this.#reopening = undefined));
   }
 
-  // Any other microphone is better than silence. Browsers tell of one that is
-  // unplugged twice: the track has ended, the devices have changed.
-  #reopen() {
-    this.#reopening ??= this.choose('')
-      .catch(() => {})
-      .finally(() => (this.#reopening = undefined));
+  // Once for each microphone that is lost, however often another one is tried.
+  /** @param {VerbatimError} err */
+  #tell(err) {
+    if (this.#told.has(err.code)) return;
+    this.#told.add(err.code);
+    this.#o.onError(err);
   }
 }

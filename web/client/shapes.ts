@@ -42,12 +42,14 @@ export interface Events {
   meeting: Meeting | null;
   /** A caption that is new or changed; stale and repeated ones never come. */
   caption: Segment;
-  /** An interim that turned out to hold no words. */
+  /** An interim that turned out to hold no words, or a caption of a meeting that was erased. */
   retract: { id: string };
   joined: { meeting: string; participant: Participant };
   left: { meeting: string; participant: Participant };
   coverage: { meeting: string; coverage: Coverage; tracks: TrackProgress[] };
   ended: { meeting: string; state: Meeting['state'] };
+  /** Nothing is left of the meeting; its captions are retracted before. */
+  erased: { meeting: string };
   /** How loud the microphone is, 0 to 1. */
   level: number;
   /** The microphones that there are now, when one came or went. */
@@ -109,7 +111,7 @@ export interface TrackProgress {
 
 export interface Track extends TrackProgress {
   /** Why it ended, absent while it is live. */
-  ended_by?: string;
+  ended_by?: 'left' | 'replaced' | 'timeout' | 'server';
   started_at: string;
   audio: 'kept' | 'expired';
   audio_expired_at?: string;

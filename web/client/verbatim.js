@@ -286,7 +286,7 @@ export class Verbatim extends /** @type {new () => Target<Events>} */ (EventTarg
       }
       case 'coverage': {
         const done = data.tracks.filter((t) => t.state === 'complete' || t.state === 'incomplete');
-        for (const seg of this.captions.settle(done.map((t) => t.id))) this.#emit('retract', { id: seg.id });
+        this.#retract(this.captions.settle(done.map((t) => t.id)));
       }
       // falls through
       case 'joined':
@@ -294,6 +294,11 @@ export class Verbatim extends /** @type {new () => Target<Events>} */ (EventTarg
       case 'ended':
         this.meeting = after(this.meeting, event, data);
         this.#emit(event, data);
+        break;
+      case 'erased':
+        this.#retract(this.captions.forget(data.meeting));
+        if (this.meeting?.id === data.meeting) this.meeting = null;
+        this.#emit('erased', data);
     }
     // Whoever is in a meeting that was ended is out of it; joining again would
     // begin a new one, which is for people to decide.
@@ -302,6 +307,10 @@ export class Verbatim extends /** @type {new () => Target<Events>} */ (EventTarg
       this.#status.finish('left', { message: 'The meeting has ended.', code: 'ended' });
       this.#tell();
     }
+  }
+
+  #retract(segments) {
+    for (const { id } of segments) this.#emit('retract', { id });
   }
 
   // The meeting ended while the stream was down. Nobody ended it under a

@@ -90,7 +90,7 @@ func (t *track) commit(ctx context.Context, through int64, finals []transcribe.U
 // draft is what a commit stores. What engines refused for good becomes a gap.
 func (t *track) draft(through int64, finals []transcribe.Utterance) store.Commit {
 	_, _, account, _ := t.log.State()
-	c := store.Commit{Track: t.row.ID, Epoch: t.row.Epoch, Through: max(through, t.row.Through), Account: account}
+	c := store.Commit{Track: t.row.ID, Epoch: t.row.Epoch, At: t.p.cfg.Now(), Through: max(through, t.row.Through), Account: account}
 	t.mu.Lock()
 	c.Gaps = t.gaps.until(c.Through)
 	t.mu.Unlock()

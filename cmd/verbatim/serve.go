@@ -25,24 +25,28 @@ import (
 	"verbatim/pipeline/store"
 	"verbatim/pipeline/tracklog"
 	"verbatim/pipeline/transcribe"
+	"verbatim/pipeline/webhook"
 	"verbatim/signaling"
 	"verbatim/web"
 )
 
 type serveCmd struct {
-	Listen      string        `help:"Address for HTTP: pages, signaling, API (${default})." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	MediaListen string        `help:"UDP address for all media. Without a host: that port on every interface (${default})." default:":8080" placeholder:"[HOST]:PORT"`
-	Data        string        `help:"Folder for everything that is kept." default:"./data" type:"path"`
-	Recognizer  []string      `help:"What turns speech into text, a URL (${default}): pocketsphinx:, openai+http://HOST/v1, vosk+ws://HOST, deepgram:, openai-realtime:, wyoming+tcp://HOST, command:PROGRAM ARG…, or none:. A second one is the fallback while the first is away; the variable holds one only." default:"pocketsphinx:" sep:"none" placeholder:"URL"`
-	RED         bool          `name:"red" help:"Ask clients that can for redundant audio (RFC 2198): twice the bandwidth, and lost packets need not be sent again."`
-	Linger      time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
-	Drain       time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
-	Fsync       time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
-	KeepAudio   time.Duration `help:"How long audio is kept after its transcript was finished; 0: no longer than that, negative: for ever. What is still to be transcribed is always kept." default:"24h"`
-	Recordings  string        `help:"Where the recordings of meetings are kept until the meeting is erased, whatever --keep-audio says (default: a folder in --data; none with --keep-audio 0): file:///FOLDER, s3://BUCKET, gs://BUCKET, azblob://CONTAINER, or none." placeholder:"URL"`
-	ICEServer   []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…"`
-	CORSOrigin  []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
-	Insecure    bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
+	Listen            string        `help:"Address for HTTP: pages, signaling, API (${default})." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	MediaListen       string        `help:"UDP address for all media. Without a host: that port on every interface (${default})." default:":8080" placeholder:"[HOST]:PORT"`
+	Data              string        `help:"Folder for everything that is kept." default:"./data" type:"path"`
+	Recognizer        []string      `help:"What turns speech into text, a URL (${default}): pocketsphinx:, openai+http://HOST/v1, vosk+ws://HOST, deepgram:, openai-realtime:, wyoming+tcp://HOST, command:PROGRAM ARG…, or none:. A second one is the fallback while the first is away; the variable holds one only." default:"pocketsphinx:" sep:"none" placeholder:"URL"`
+	RED               bool          `name:"red" help:"Ask clients that can for redundant audio (RFC 2198): twice the bandwidth, and lost packets need not be sent again."`
+	Linger            time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
+	Drain             time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
+	Fsync             time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
+	KeepAudio         time.Duration `help:"How long audio is kept after its transcript was finished; 0: no longer than that, negative: for ever. What is still to be transcribed is always kept." default:"24h"`
+	Recordings        string        `help:"Where the recordings of meetings are kept until the meeting is erased, whatever --keep-audio says (default: a folder in --data; none with --keep-audio 0): file:///FOLDER, s3://BUCKET, gs://BUCKET, azblob://CONTAINER, or none." placeholder:"URL"`
+	Webhook           []string      `help:"URL that is told what happens in meetings (may be repeated); events are signed with the secrets in the environment's VERBATIM_WEBHOOK_SECRET or in --webhook-secret-file." sep:"none" placeholder:"URL"`
+	WebhookEvents     []string      `help:"Which events: meeting.started, participant.joined, participant.left, segment.final, meeting.complete (default: all but segment.final)." enum:"meeting.started,participant.joined,participant.left,segment.final,meeting.complete" default:"meeting.started,participant.joined,participant.left,meeting.complete" placeholder:"EVENT,…"`
+	WebhookSecretFile string        `help:"File with the secrets, whsec_…, one or (to change one for another) more." type:"path"`
+	ICEServer         []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…"`
+	CORSOrigin        []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
+	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
 }
 
 // Run serves until ctx ends, then drains.
@@ -82,6 +86,10 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 
+	webhooks, err := c.webhooks(ctx, db, now, log)
+	if err != nil {
+		return err
+	}
 	recordings, err := c.recordings(ctx)
 	if err != nil {
 		return err
@@ -129,10 +137,13 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	wg.Go(func() { s.pipeline.Run(background) })
 	wg.Go(func() { s.pipeline.Retain(background, c.KeepAudio) })
 	wg.Go(func() { s.pipeline.Record(background) })
+	for _, hook := range webhooks {
+		wg.Go(func() { hook.Run(background) })
+	}
 
 	s.http = signaling.New(signaling.Config{
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Recordings: s.pipeline, Insight: s.pipeline, Events: s.hub,
-		Web: web.Handler(), Metrics: s.metrics(logs, transcriber), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
+		Web: web.Handler(), Metrics: s.metrics(logs, transcriber, webhooks), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
 		ICEServers: iceServers,
 	})
 	fmt.Printf("Verbatim is listening: http://%s/\n", listener.Addr())
@@ -209,9 +220,12 @@ type server struct {
 }
 
 // metrics answers scrapes with the numbers of all parts.
-func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor) http.Handler {
+func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhooks []*webhook.Sender) http.Handler {
 	sources := metrics.Sources{
 		Pipeline: s.pipeline.Stats, Logs: logs.Stats, Media: s.media.Stats, Ingest: s.ingest.Stats, Events: s.hub.Stats,
+	}
+	for _, hook := range webhooks {
+		sources.Webhooks = append(sources.Webhooks, hook.Stats)
 	}
 	if t != nil {
 		sources.Engines = t.Stats

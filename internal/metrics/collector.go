@@ -6,6 +6,7 @@ import (
 	"verbatim/media/audio"
 	"verbatim/pipeline"
 	"verbatim/pipeline/transcribe"
+	"verbatim/pipeline/webhook"
 )
 
 // What is told. Names follow prometheus.io/docs/practices/naming.
@@ -42,6 +43,9 @@ var (
 	conns    = desc("ingest_connections", "WebSockets over which audio may come.")
 	dropped  = desc("media_dropped_datagrams_total", "Datagrams that came faster than their sessions took them.")
 
+	hooks       = desc("webhook_events_total", "Events for webhooks that were delivered, attempts that failed, events that were given up.", "outcome")
+	hooksToSend = desc("webhook_pending_events", "Events that wait for a webhook.")
+
 	watchers = desc("event_streams", "Event streams (SSE) that are open.")
 	cutOff   = desc("event_streams_cut_off_total", "Event streams that were ended because the client was too slow.")
 )
@@ -77,8 +81,24 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			out.engine(e)
 		}
 	}
+	c.collectWebhooks(out)
 	c.collectLogs(out)
 	c.collectSessions(out)
+}
+
+func (c collector) collectWebhooks(out sink) {
+	var sum webhook.Stats
+	for _, stats := range c.s.Webhooks {
+		s := stats()
+		sum.Delivered += s.Delivered
+		sum.Failed += s.Failed
+		sum.GivenUp += s.GivenUp
+		sum.Pending += s.Pending
+	}
+	out.counter(hooks, float64(sum.Delivered), "delivered")
+	out.counter(hooks, float64(sum.Failed), "failed")
+	out.counter(hooks, float64(sum.GivenUp), "given_up")
+	out.gauge(hooksToSend, float64(sum.Pending))
 }
 
 // sink is where the numbers go.

@@ -22,6 +22,7 @@ import (
 	"verbatim/pipeline/events"
 	"verbatim/pipeline/tracklog"
 	"verbatim/pipeline/transcribe"
+	"verbatim/pipeline/webhook"
 )
 
 // maxScrapes is how many may be answered at a time.
@@ -36,6 +37,7 @@ type Sources struct {
 	Media    func() media.Stats
 	Ingest   func() ingest.Stats
 	Events   func() events.Stats
+	Webhooks []func() webhook.Stats
 }
 
 // Handler answers scrapes. It starts nothing.

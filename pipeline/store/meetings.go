@@ -26,6 +26,17 @@ func (s *Store) Join(ctx context.Context, room string, p transcript.Participant,
 			return err
 		}
 		created = id == newID
+		if created {
+			if err := s.tellOfMeeting(ctx, tx, id, MeetingStarted, now); err != nil {
+				return err
+			}
+		}
+		var present int
+		err = tx.QueryRowContext(ctx, `
+			SELECT COUNT(*) FROM participants WHERE meeting = $1 AND id = $2 AND left_at IS NULL`, id, p.ID).Scan(&present)
+		if err != nil {
+			return err
+		}
 		_, err = tx.ExecContext(ctx, `
 			INSERT INTO participants (meeting, id, name, joined_at) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (meeting, id) DO UPDATE SET name = excluded.name, left_at = NULL`,
@@ -33,21 +44,36 @@ func (s *Store) Join(ctx context.Context, room string, p transcript.Participant,
 		if err != nil {
 			return err
 		}
+		if present == 0 {
+			if err := s.tellOfParticipant(ctx, tx, id, p.ID, ParticipantJoined, now); err != nil {
+				return err
+			}
+		}
 		m, err = loadOne(ctx, tx, "FROM meetings WHERE id = $1", id)
 		return err
 	})
+	s.wake(err)
 	return m, created, err
 }
 
 // Leave notes that a participant has left. Who has left already keeps that
 // time.
 func (s *Store) Leave(ctx context.Context, meetingID, participantID string, at time.Time) error {
-	return s.update(ctx, "leave "+meetingID, func(tx *sql.Tx) error {
-		var id string
-		return found(tx.QueryRowContext(ctx, `
-			UPDATE participants SET left_at = COALESCE(left_at, $3) WHERE meeting = $1 AND id = $2
-			RETURNING id`, meetingID, participantID, at.UnixMicro()).Scan(&id))
+	err := s.update(ctx, "leave "+meetingID, func(tx *sql.Tx) error {
+		r, err := tx.ExecContext(ctx, `
+			UPDATE participants SET left_at = $3 WHERE meeting = $1 AND id = $2 AND left_at IS NULL`,
+			meetingID, participantID, at.UnixMicro())
+		if err != nil {
+			return err
+		}
+		if n, err := r.RowsAffected(); err != nil || n > 0 {
+			return errors.Join(err, s.tellOfParticipant(ctx, tx, meetingID, participantID, ParticipantLeft, at))
+		}
+		var id string // who has left already, or was never there?
+		return found(tx.QueryRowContext(ctx, "SELECT id FROM participants WHERE meeting = $1 AND id = $2", meetingID, participantID).Scan(&id))
 	})
+	s.wake(err)
+	return err
 }
 
 // EndMeeting ends a live meeting, and everyone in it has left. The meeting is
@@ -63,21 +89,32 @@ func (s *Store) EndMeeting(ctx context.Context, id string, at time.Time) (st mee
 			return err
 		}
 		if err == nil {
-			_, err = tx.ExecContext(ctx, `
-				UPDATE participants SET left_at = $2 WHERE meeting = $1 AND left_at IS NULL`, id, at.UnixMicro())
-			if err != nil {
+			if err := s.everybodyLeaves(ctx, tx, id, at); err != nil {
 				return err
 			}
 		}
-		st, err = settle(ctx, tx, id)
+		st, err = s.settle(ctx, tx, id, at)
 		return err
 	})
+	s.wake(err)
 	return st, err
 }
 
+func (s *Store) everybodyLeaves(ctx context.Context, tx *sql.Tx, id string, at time.Time) error {
+	scan := func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) }
+	present, err := collect(ctx, tx, scan, `
+		UPDATE participants SET left_at = $2 WHERE meeting = $1 AND left_at IS NULL RETURNING id`, id, at.UnixMicro())
+	for _, p := range present {
+		if err == nil {
+			err = s.tellOfParticipant(ctx, tx, id, p, ParticipantLeft, at)
+		}
+	}
+	return err
+}
+
 // settle makes an ended meeting complete or incomplete when all its tracks are,
-// and returns its state.
-func settle(ctx context.Context, tx *sql.Tx, id string) (meeting.State, error) {
+// and returns its state. at is when that is.
+func (s *Store) settle(ctx context.Context, tx *sql.Tx, id string, at time.Time) (meeting.State, error) {
 	// The update is a lock that every dialect has. Two processes that finish the
 	// last two tracks at once would otherwise each see the other's unfinished.
 	var st meeting.State
@@ -104,8 +141,10 @@ func settle(ctx context.Context, tx *sql.Tx, id string) (meeting.State, error) {
 	default:
 		st = meeting.StateComplete
 	}
-	_, err = tx.ExecContext(ctx, "UPDATE meetings SET state = $2 WHERE id = $1", id, string(st))
-	return st, err
+	if _, err = tx.ExecContext(ctx, "UPDATE meetings SET state = $2 WHERE id = $1", id, string(st)); err != nil {
+		return "", err
+	}
+	return st, s.tellOfMeeting(ctx, tx, id, MeetingComplete, at)
 }
 
 // BeginErase notes that a meeting is to be erased, durably: whatever becomes of
@@ -113,15 +152,14 @@ func settle(ctx context.Context, tx *sql.Tx, id string) (meeting.State, error) {
 // (meeting.ErrLive).
 func (s *Store) BeginErase(ctx context.Context, meetingID string) error {
 	return s.durably(ctx, "begin to erase meeting "+meetingID, func(tx *sql.Tx) error {
-		st, err := settle(ctx, tx, meetingID)
-		if err != nil {
-			return err
-		}
-		if st == meeting.StateLive {
+		var st meeting.State
+		err := tx.QueryRowContext(ctx, `
+			UPDATE meetings SET erasing = CASE WHEN state = 'live' THEN erasing ELSE 1 END WHERE id = $1
+			RETURNING state`, meetingID).Scan(&st)
+		if err == nil && st == meeting.StateLive {
 			return meeting.ErrLive
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE meetings SET erasing = 1 WHERE id = $1", meetingID)
-		return err
+		return found(err)
 	})
 }
 
@@ -146,6 +184,7 @@ func (s *Store) Delete(ctx context.Context, meetingID string) error {
 		for _, q := range []string{
 			"DELETE FROM gaps WHERE track IN (SELECT id FROM tracks WHERE meeting = $1)",
 			"DELETE FROM search WHERE meeting = $1",
+			"DELETE FROM outbox WHERE meeting = $1",
 			"DELETE FROM segments WHERE meeting = $1",
 			"DELETE FROM tracks WHERE meeting = $1",
 			"DELETE FROM participants WHERE meeting = $1",

@@ -110,6 +110,7 @@ func TestOpenRefuses(t *testing.T) {
 func fill(t testing.TB, s *Store, first, meetings int) {
 	t.Helper()
 	ctx := t.Context()
+	ok[int64](t)(s.SetOutbox(ctx, Outbox{Endpoints: []string{"e"}, Types: allEvents}))
 	r := rand.New(rand.NewPCG(1, 2))
 	tracks := make([]meeting.Track, meetings)
 	for k := range meetings * 8 {
@@ -128,7 +129,7 @@ func fill(t testing.TB, s *Store, first, meetings int) {
 			sg.Words = append(sg.Words, transcript.Word{Text: secret(first + i)})
 		}
 		ok[int64](t)(s.Commit(ctx, Commit{
-			Track: tracks[i].ID, Epoch: tracks[i].Epoch, Segments: []transcript.Segment{sg}, Through: int64(n + 1),
+			Track: tracks[i].ID, Epoch: tracks[i].Epoch, Segments: []transcript.Segment{sg}, Through: int64(n + 1), At: t0,
 			Gaps: []meeting.Gap{{Kind: transcript.Skipped, Start: int64(n), End: int64(n + 1), Ticks: 1, Reason: secret(first + i)}},
 		}))
 	}
@@ -199,6 +200,7 @@ func TestEraseAfterCrash(t *testing.T) {
 			DELETE FROM gaps WHERE track = 'TM`+fmt.Sprint(i)+`';
 			DELETE FROM search WHERE meeting = 'M`+fmt.Sprint(i)+`';
 			INSERT INTO search (search) VALUES ('rebuild');
+			DELETE FROM outbox WHERE meeting = 'M`+fmt.Sprint(i)+`';
 			DELETE FROM segments WHERE meeting = 'M`+fmt.Sprint(i)+`';
 			DELETE FROM tracks WHERE meeting = 'M`+fmt.Sprint(i)+`';
 			DELETE FROM participants WHERE meeting = 'M`+fmt.Sprint(i)+`';

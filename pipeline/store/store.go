@@ -49,6 +49,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"verbatim/pipeline/meeting"
@@ -72,6 +73,7 @@ type Store struct {
 	db *sql.DB
 	// erasing keeps one erasure from declaring another's bytes gone.
 	erasing sync.Mutex
+	outbox  atomic.Pointer[Outbox] // nil: nobody is told of anything
 }
 
 // Close closes the database. Calls that are under way fail.

@@ -17,7 +17,7 @@ import (
 // ErrEnded), so that one that is complete stays it.
 func (s *Store) CreateTrack(ctx context.Context, t meeting.Track) error {
 	return s.durably(ctx, "create track "+t.ID, func(tx *sql.Tx) error {
-		st, err := settle(ctx, tx, t.Meeting)
+		st, err := s.settle(ctx, tx, t.Meeting, t.StartedAt)
 		if err != nil {
 			return err
 		}
@@ -120,6 +120,8 @@ type Commit struct {
 	// before. Meeting, Participant and Final are the track's own and not looked
 	// at.
 	Segments []transcript.Segment
+	// At is when the segments were made; webhooks are told.
+	At time.Time
 	// Gaps lie between the checkpoint as it is stored and Through, those of a
 	// kind apart from each other; their Track is not looked at. Those that begin
 	// before the checkpoint are left out: a commit that is tried again counts
@@ -146,11 +148,16 @@ func (s *Store) Commit(ctx context.Context, c Commit) (last int64, err error) {
 		if err := insertGaps(ctx, tx, c.Track, from, c.Through, c.Gaps); err != nil {
 			return err
 		}
-		last, err = insert(ctx, tx, id, c.Track, rows)
-		return err
+		if last, err = insert(ctx, tx, id, c.Track, rows); err != nil {
+			return err
+		}
+		return s.tellOfSegments(ctx, tx, id, c.Track, rows, c.At)
 	})
 	if err != nil {
 		return 0, err
+	}
+	if len(rows) > 0 {
+		s.wake(nil)
 	}
 	return last, nil
 }
@@ -210,8 +217,9 @@ func (s *Store) FinishTrack(ctx context.Context, trackID string, epoch int64, st
 		case is != st:
 			return fmt.Errorf("the track is %s", is)
 		}
-		ms, err = settle(ctx, tx, meetingID)
+		ms, err = s.settle(ctx, tx, meetingID, at)
 		return err
 	})
+	s.wake(err)
 	return ms, err
 }

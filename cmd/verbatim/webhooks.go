@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"verbatim/pipeline/store"
+	"verbatim/pipeline/webhook"
+)
+
+// webhookSecrets is where secrets may stand, beside a file: not on the command
+// line, which everybody on the machine can read.
+const webhookSecrets = "VERBATIM_WEBHOOK_SECRET"
+
+// webhooks makes a sender for each --webhook, and the store write what they send.
+// It comes before everything else that writes to the store.
+func (c *serveCmd) webhooks(ctx context.Context, db *store.Store, now func() time.Time, log *slog.Logger) ([]*webhook.Sender, error) {
+	secrets, err := c.webhookSecrets()
+	if err != nil {
+		return nil, err
+	}
+	var senders []*webhook.Sender
+	outbox := store.Outbox{Types: c.WebhookEvents, Wake: func() {
+		for _, s := range senders {
+			s.Wake()
+		}
+	}}
+	seen := map[string]bool{}
+	for i, text := range c.Webhook {
+		e, err := webhook.ParseEndpoint(text)
+		if err != nil {
+			return nil, fmt.Errorf("--webhook, number %d: %w", i+1, err)
+		}
+		if seen[e.Name] {
+			return nil, fmt.Errorf("--webhook %s is given twice", e.Text)
+		}
+		seen[e.Name] = true
+		outbox.Endpoints = append(outbox.Endpoints, e.Name)
+		senders = append(senders, webhook.New(webhook.Config{Endpoint: e, Secrets: secrets, Outbox: db, Now: now, Logger: log}))
+	}
+	dropped, err := db.SetOutbox(ctx, outbox)
+	if dropped > 0 {
+		log.Warn("events for webhooks that are not given any more were dropped", "events", dropped)
+	}
+	return senders, err
+}
+
+func (c *serveCmd) webhookSecrets() (webhook.Secrets, error) {
+	if len(c.Webhook) == 0 {
+		return nil, nil
+	}
+	text := os.Getenv(webhookSecrets)
+	from := webhookSecrets
+	if c.WebhookSecretFile != "" {
+		b, err := os.ReadFile(c.WebhookSecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("--webhook-secret-file: %w", err)
+		}
+		text, from = string(b), "--webhook-secret-file"
+	}
+	if text == "" {
+		return nil, errors.New("--webhook needs a secret that its events are signed with, in the environment's " + webhookSecrets +
+			" or in --webhook-secret-file; make one with: echo whsec_$(openssl rand -base64 32)")
+	}
+	s, err := webhook.ParseSecrets(text)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", from, err)
+	}
+	return s, err
+}

@@ -139,7 +139,7 @@ concealment: deps-test ## measure concealment by word errors (takes hours): the 
 
 .PHONY: clean
 clean: ## remove what was built, not what was recorded
-	rm -rf bin web/e2e/node_modules web/e2e/artifacts
+	rm -rf bin web/e2e/node_modules web/e2e/artifacts web/client/node_modules web/client/types web/client/LICENSE
 
 .PHONY: deps-run deps-test
 deps-run deps-test: deps-%:

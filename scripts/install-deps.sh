@@ -106,13 +106,15 @@ node_packages() {
 	node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 11) ? 0 : 1)' ||
 		fail "The browser tests need Node 20.11 or newer; this is $(node --version)." \
 			"Install a newer one (https://nodejs.org/en/download), then try again."
-	# npm keeps a copy of the lock file in what it installed.
-	installed=web/e2e/node_modules/.package-lock.json
-	if [ -z "$(find "$installed" -newer web/e2e/package-lock.json 2>/dev/null)" ]; then
-		echo "Installing the browser tests' npm packages"
-		npm ci --prefix web/e2e --no-audit --no-fund
-		touch "$installed"
-	fi
+	for dir in web/e2e web/client; do
+		# npm keeps a copy of the lock file in what it installed.
+		installed=$dir/node_modules/.package-lock.json
+		if [ -z "$(find "$installed" -newer $dir/package-lock.json 2>/dev/null)" ]; then
+			echo "Installing the npm packages of $dir"
+			npm ci --prefix $dir --no-audit --no-fund
+			touch "$installed"
+		fi
+	done
 }
 
 case ${1-} in

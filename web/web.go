@@ -23,9 +23,10 @@ import (
 //go:embed app/insight.js app/links.js app/missing.js app/panel.js app/player.js
 //go:embed app/recognizer.js app/timeline.js app/transcript.js app/words.js
 //go:embed vendor/chart.umd.min.js vendor/chart.LICENSE.md
-//go:embed client/backoff.js client/captions.js client/events.js client/ice.js client/microphone.js
-//go:embed client/problem.js client/publisher.js client/sse.js client/state.js
-//go:embed client/verbatim.js client/whip.js
+//go:embed client/api.js client/backoff.js client/captions.js client/events.js client/ice.js client/input.js
+//go:embed client/microphone.js client/network.js client/problem.js client/publisher.js client/recovery.js
+//go:embed client/sse.js client/state.js client/verbatim.js client/whip.js
+//go:embed client/example/index.html client/example/example.js
 var files embed.FS
 
 // policy lets the page load and connect to nothing but its own origin, and no
@@ -40,7 +41,12 @@ type asset struct {
 
 // pages are files by the address that they are served at. "meeting" stands for
 // the address of every meeting: the page's script reads the id from it.
-var pages = map[string]string{"/": "/index.html", "/meetings": "/meetings.html", "meeting": "/meeting.html"}
+var pages = map[string]string{
+	"/":                "/index.html",
+	"/meetings":        "/meetings.html",
+	"meeting":          "/meeting.html",
+	"/client/example/": "/client/example/index.html",
+}
 
 // Handler serves the pages and their files beside them; the client under
 // "/client/" may be imported by pages of other origins. Anything else is not

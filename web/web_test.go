@@ -30,6 +30,7 @@ func TestServes(t *testing.T) {
 		"/app.js":             "text/javascript; charset=utf-8",
 		"/app/words.js":       "text/javascript; charset=utf-8",
 		"/client/verbatim.js": "text/javascript; charset=utf-8",
+		"/client/example/":    "text/html; charset=utf-8",
 		"/style.css":          "text/css; charset=utf-8",
 		"/favicon.svg":        "image/svg+xml",
 	} {
@@ -61,7 +62,7 @@ func TestServes(t *testing.T) {
 func TestNotServed(t *testing.T) {
 	for _, path := range []string{
 		"/index.html", "/meeting.html", "/meetings/", "/meetings/01ABC/x", "/meeting", "/nothing", "/client/", "/client", "/app", "/v1/rooms",
-		"/client/sse.test.js", "/app/words.test.js", "/web.go", "/e2e/package.json",
+		"/client/sse.test.js", "/client/package.json", "/client/example/index.html", "/app/words.test.js", "/web.go", "/e2e/package.json",
 	} {
 		if res := get(t, "GET", path); res.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: status %d", path, res.StatusCode)
@@ -75,7 +76,7 @@ func TestNotServed(t *testing.T) {
 // A module that is imported but was forgotten in the list of embedded files
 // would leave a blank page behind.
 func TestNothingForgotten(t *testing.T) {
-	for _, dir := range []string{"app", "client"} {
+	for _, dir := range []string{"app", "client", "client/example"} {
 		on, err := fs.Glob(os.DirFS("."), dir+"/*.js")
 		if err != nil {
 			t.Fatal(err)

@@ -48,6 +48,7 @@ export function retryAfter(header, now = Date.now()) {
  * @param {number} ms
  * @param {AbortSignal} signal
  * @param {EventTarget} [wake] an event "wake" on it ends the wait
+ * @returns {Promise<void>}
  */
 export function wait(ms, signal, wake) {
   return new Promise((resolve, reject) => {

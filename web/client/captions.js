@@ -90,9 +90,23 @@ export class Captions {
    */
   settle(tracks) {
     const done = new Set(tracks);
-    const stale = this.#list.filter((seg) => !seg.final && done.has(seg.track));
-    for (const seg of stale) this.#remove(seg);
-    return stale;
+    return this.#drop((seg) => !seg.final && done.has(seg.track));
+  }
+
+  /**
+   * Takes away what was said in a meeting that was erased.
+   * @param {string} meeting its id
+   * @returns {Segment[]} what was taken away
+   */
+  forget(meeting) {
+    return this.#drop((seg) => seg.meeting === meeting);
+  }
+
+  /** @param {(seg: Segment) => boolean} which @returns {Segment[]} */
+  #drop(which) {
+    const dropped = this.#list.filter(which);
+    for (const seg of dropped) this.#remove(seg);
+    return dropped;
   }
 
   #remove(known) {

@@ -32,6 +32,16 @@ test('an interim that was overtaken is ignored', () => {
   assert.deepEqual(shown(c), ['A.0 he was']);
 });
 
+test('what was said in a meeting that was erased is forgotten', () => {
+  const c = new Captions();
+  c.apply(seg('A.0', 'gone', { final: true }));
+  c.apply(seg('A.1', 'going'));
+  c.apply(seg('B.0', 'stays', { meeting: 'M2' }));
+  assert.deepEqual(c.forget('M1').map((s) => s.id), ['A.0', 'A.1']);
+  assert.deepEqual(shown(c), ['B.0 stays']);
+  assert.deepEqual([c.get('A.0'), c.forget('M1')], [undefined, []]);
+});
+
 test('a final is never replaced by an interim, whatever its revision', () => {
   const c = new Captions();
   c.apply(seg('A.0', 'done', { revision: 3, final: true }));

@@ -270,3 +270,30 @@ test('a page that is no event stream is said to be none', async (t) => {
   const { url } = await served(t, (_, res) => res.end('<html>'));
   await assert.rejects(follow(options(url, new AbortController().signal)), { code: 'not-verbatim' });
 });
+
+test('in another network a stream is opened anew at once, after the last event and without a word', async (t) => {
+  const { url, seen } = await served(t, stream('event: a\nid: 1\ndata: 1\n\n', true), stream('event: b\ndata: 2\n\n', true));
+  const abort = new AbortController();
+  const wake = new EventTarget();
+  const told = [];
+  await follow(
+    options(url, abort.signal, {
+      wake,
+      onOpen: () => told.push('open'),
+      onDown: () => told.push('down'),
+      onEvent(name) {
+        told.push(name);
+        if (name === 'a') wake.dispatchEvent(new Event('wake'));
+        else abort.abort();
+      },
+    }),
+  );
+  assert.deepEqual(told, ['open', 'a', 'open', 'b']);
+  assert.equal(seen[1]['last-event-id'], '1');
+});
+
+test('a server that never answers an offer is tried again', async (t) => {
+  const { url } = await served(t, () => {});
+  const { signal } = new AbortController();
+  await assert.rejects(send('POST', url, 'application/sdp', 'offer', {}, signal, 20), { code: 'no-server', retry: true });
+});

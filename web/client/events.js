@@ -15,7 +15,9 @@ const steadyMs = 5_000;
  * @param {string} o.url
  * @param {() => Promise<Record<string,string>>} o.headers called for each attempt
  * @param {AbortSignal} o.signal
- * @param {EventTarget} [o.wake] an event "wake" ends a wait between attempts
+ * @param {EventTarget} [o.wake] an event "wake" says that the network may be another:
+ *   it ends a wait between attempts, and a stream is opened anew without a word,
+ *   since that of the old network only falls silent
  * @param {(name: string, data: any) => void} o.onEvent
  * @param {() => void} o.onOpen
  * @param {(err: VerbatimError, waitMs: number) => void} o.onDown
@@ -36,7 +38,7 @@ export async function follow(o) {
       o.onOpen();
     };
     try {
-      await read({ ...o, onOpen }, position);
+      if ((await read({ ...o, onOpen }, position)) === 'woken') continue;
       err = connectionLost(); // a stream has no end of its own
     } catch (e) {
       if (o.signal.aborted) return;
@@ -52,7 +54,10 @@ export async function follow(o) {
   }
 }
 
-/** One connection: resolves at the stream's end, throws when it breaks. */
+/**
+ * One connection: resolves at the stream's end or when an open one was woken,
+ * throws when it breaks.
+ */
 async function read(o, position) {
   const dead = new AbortController();
   const signal = AbortSignal.any([o.signal, dead.signal]);
@@ -62,6 +67,13 @@ async function read(o, position) {
     clearTimeout(timer);
     timer = setTimeout(() => dead.abort(), silence);
   };
+  let open = false;
+  let woken = false;
+  const wake = () => {
+    woken = open;
+    if (open) dead.abort();
+  };
+  o.wake?.addEventListener('wake', wake, { signal });
   try {
     const headers = { Accept: 'text/event-stream', ...(await o.headers()) };
     if (position.id) headers['Last-Event-ID'] = position.id;
@@ -72,6 +84,7 @@ async function read(o, position) {
       throw new VerbatimError('not-verbatim');
     }
     o.onOpen();
+    open = true;
 
     const parser = new SSEParser(({ event, data }) => o.onEvent(event, JSON.parse(data)));
     parser.lastEventId = position.id;
@@ -79,12 +92,15 @@ async function read(o, position) {
     const decoder = new TextDecoder();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return;
+      if (done) return 'ended';
       heard();
       parser.push(decoder.decode(value, { stream: true }));
       position.id = parser.lastEventId;
       position.retry = parser.retry ?? position.retry;
     }
+  } catch (err) {
+    if (woken && !o.signal.aborted) return 'woken';
+    throw err;
   } finally {
     clearTimeout(timer);
     dead.abort(); // whatever happened, leave no request behind

@@ -8,13 +8,16 @@
  * @returns {RTCIceServer[]}
  */
 export function parseIceLinks(header) {
+  /** @type {RTCIceServer[]} */
   const servers = [];
   for (const [, url, rest] of (header ?? '').matchAll(/<([^>]*)>((?:\s*;\s*[\w*-]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^",;\s]+))?)*)/g)) {
+    /** @type {Record<string, string>} */
     const params = {};
     for (const [, key, quoted, plain] of rest.matchAll(/;\s*([\w*-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",;\s]+)))?/g)) {
       params[key.toLowerCase()] = quoted?.replace(/\\(.)/g, '$1') ?? plain ?? '';
     }
     if (params.rel !== 'ice-server' || !/^(stun|turn)s?:/.test(url)) continue;
+    /** @type {RTCIceServer} */
     const server = { urls: url };
     if (params.username !== undefined) server.username = params.username;
     if (params.credential !== undefined) server.credential = params.credential;

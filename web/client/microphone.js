@@ -36,7 +36,7 @@ export async function openMicrophone({ audio, deviceId, getUserMedia }) {
 /**
  * The microphones that there are. Before the first permission browsers hide
  * names and ids; the list is then empty.
- * @returns {Promise<{id: string, label: string}[]>}
+ * @returns {Promise<import('./shapes.js').Device[]>}
  */
 export async function microphones() {
   const all = (await globalThis.navigator?.mediaDevices?.enumerateDevices?.()) ?? [];

@@ -22,6 +22,8 @@ const sentences = {
   'media-blocked':
     'The server answers, but no audio gets through to it. Its media port (UDP) seems to be closed by a firewall.',
   unavailable: 'The server cannot take this up just now.',
+  'no-token': 'There is no token for the server just now.',
+  'no-meeting': 'There has been no meeting in the room yet.',
   unauthorized: 'The server asks for a token, and this one is missing or not valid.',
   forbidden: 'The token does not allow this.',
   refused: 'The server refused this.',
@@ -62,6 +64,7 @@ export class VerbatimError extends Error {
  * @returns {Promise<VerbatimError>}
  */
 export async function fromResponse(res) {
+  /** @type {{detail?: unknown, title?: unknown, type?: string}} */
   let problem = {};
   if (/\bjson\b/.test(res.headers.get('Content-Type') ?? '')) {
     problem = (await res.json().catch(() => null)) ?? {};
@@ -69,6 +72,7 @@ export async function fromResponse(res) {
     await res.body?.cancel().catch(() => {});
   }
   const retry = res.status >= 500 || res.status === 429 || res.status === 408;
+  /** @type {Code} */
   let code = retry ? 'unavailable' : 'refused';
   if (res.status === 401) code = 'unauthorized';
   if (res.status === 403) code = 'forbidden';

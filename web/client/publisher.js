@@ -4,15 +4,21 @@ import { Backoff, wait } from './backoff.js';
 import { connectionLost } from './problem.js';
 import { end, publish } from './whip.js';
 
+/** @import { VerbatimError } from './problem.js' */
+/** @import { Session } from './whip.js' */
+
 // A session shorter than this does not count as success for the backoff, so
 // that two pages that take the same participant from each other slow down.
 const steadyMs = 10_000;
 
 export class Publisher {
   #o;
+  /** @type {MediaStreamTrack|undefined} */
   #track;
+  /** @type {Session|undefined} */
   #session;
   #since = 0;
+  /** @type {RTCIceServer[]} */
   #iceServers = [];
   #renew = () => {};
 
@@ -21,7 +27,8 @@ export class Publisher {
    * @param {string} o.endpoint
    * @param {() => Promise<Record<string,string>>} o.headers called for each attempt
    * @param {RTCIceServer[]} o.iceServers
-   * @param {EventTarget} o.wake an event "wake" ends a wait between attempts
+   * @param {EventTarget} o.wake an event "wake" says that the network may be another: it
+   *   restarts ICE, or ends a wait between attempts
    * @param {() => void} o.onUp audio flows
    * @param {(err: VerbatimError, waitMs: number) => void} o.onDown it does not; waitMs is
    *   0 where ICE may still recover
@@ -43,7 +50,7 @@ export class Publisher {
   /** @param {MediaStreamTrack} track from now on this one is sent */
   use(track) {
     this.#track = track;
-    this.#session?.sender.replaceTrack(track);
+    this.#send();
   }
 
   /** Gives the present session up for a new one. */
@@ -63,17 +70,18 @@ export class Publisher {
   async run(signal) {
     const backoff = new Backoff();
     while (!signal.aborted) {
+      /** @type {VerbatimError} */
       let err;
       try {
-        this.#session = await this.#open(signal);
-        err = await this.#lost(signal);
+        const session = await this.#open(signal);
+        err = await this.#lost(session, signal);
         if (this.age > steadyMs) backoff.reset();
       } catch (e) {
         if (signal.aborted) return;
-        if (!e.retry) throw e;
-        err = e;
+        err = /** @type {VerbatimError} */ (e);
+        if (!err.retry) throw err;
       } finally {
-        this.#session?.pc.close();
+        this.#session?.close();
         this.#session = undefined;
       }
       if (signal.aborted) return;
@@ -87,8 +95,9 @@ export class Publisher {
     const session = await publish({
       endpoint: this.#o.endpoint,
       headers: this.#o.headers,
-      track: this.#track,
+      track: /** @type {MediaStreamTrack} */ (this.#track),
       signal,
+      wake: this.#o.wake,
       iceServers: [...this.#o.iceServers, ...this.#iceServers],
       // Known from the answer on, also when nothing comes of it: then the next
       // attempt begins with them.
@@ -97,15 +106,22 @@ export class Publisher {
     });
     this.#since = Date.now();
     // The microphone may have been changed while the session was being opened.
-    if (session.sender.track !== this.#track) session.sender.replaceTrack(this.#track);
+    this.#session = session;
+    if (session.sender.track !== this.#track) this.#send();
     this.#o.onUp();
     return session;
   }
 
-  #lost(signal) {
+  // A session that is just being closed refuses; the next one begins with the track.
+  #send() {
+    this.#session?.sender.replaceTrack(this.#track ?? null).catch(() => {});
+  }
+
+  /** @param {Session} session @param {AbortSignal} signal @returns {Promise<VerbatimError>} */
+  #lost(session, signal) {
     return new Promise((resolve) => {
       this.#renew = () => resolve(connectionLost());
-      this.#session.lost.then(this.#renew);
+      session.lost.then(this.#renew);
       signal.addEventListener('abort', this.#renew);
       if (signal.aborted) this.#renew();
     });

@@ -19,12 +19,13 @@ export class SSEParser {
   #endedInCR = false;
   #event = '';
   #data = [];
+  /** @type {string|undefined} */
   #id = undefined;
 
   /** The last id that the server gave: what Last-Event-ID is to say. */
   lastEventId = '';
   /** The server's wish for the delay before a reconnect, in ms, if it sent one. */
-  retry = undefined;
+  retry = /** @type {number|undefined} */ (undefined);
 
   /** @param {(event: ServerEvent) => void} onEvent */
   constructor(onEvent) {
@@ -46,7 +47,7 @@ export class SSEParser {
     if (this.#endedInCR && text.startsWith('\n')) text = text.slice(1);
     this.#endedInCR = text.endsWith('\r');
     const lines = (this.#buffer + text).split(/\r\n|\r|\n/);
-    this.#buffer = lines.pop();
+    this.#buffer = lines.pop() ?? '';
     for (const line of lines) this.#line(line);
   }
 

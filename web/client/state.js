@@ -24,10 +24,14 @@
  * @property {Side} captions
  */
 
+/** @import { Meeting } from './shapes.js' */
+
+/** @type {{side: Side, reason: string, code: string}} */
 const fine = { side: 'off', reason: '', code: '' };
 
 /** Puts the state together from what happens to the sides. */
 export class Status {
+  /** @type {'nothing'|'join'|'listen'|'left'|'failed'} */
   #wanted = 'nothing';
   #why = fine; // of left and failed
   #sides = { audio: fine, captions: fine };
@@ -114,7 +118,7 @@ export function stateOf(wanted, audio, captions) {
  * Whether the server has no open track of this participant, though this side
  * still believes to be connected: a server that was restarted answers the event
  * stream long before ICE notices that its session is gone.
- * @param {object|null} meeting
+ * @param {Meeting|null} meeting
  * @param {string} participant
  */
 export function sessionGone(meeting, participant) {
@@ -123,10 +127,10 @@ export function sessionGone(meeting, participant) {
 
 /**
  * The meeting after an event that tells of a part of it.
- * @param {object|null} meeting
+ * @param {Meeting|null} meeting
  * @param {string} event
  * @param {any} data
- * @returns {object|null} a new object, or the same where nothing changed
+ * @returns {Meeting|null} a new object, or the same where nothing changed
  */
 export function after(meeting, event, data) {
   if (!meeting || data.meeting !== meeting.id) return meeting;

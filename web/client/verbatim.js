@@ -9,82 +9,67 @@
  *   await room.join();
  *
  * Connections that break are opened again by themselves, with the same
- * participant id, until leave() is called or the server refuses.
- *
- * Events are CustomEvents with this detail:
- *
- * | event    | detail |
- * | -------- | ------ |
- * | state    | {state, reason, code, audio, captions, muted}: state.js has the names; reason is a sentence or "" |
- * | meeting  | the live meeting or null: on each (re)connect, and when a new one begins |
- * | caption  | a Segment (captions.js) that is new or changed; stale and repeated ones never come |
- * | retract  | {id}: an interim that turned out to hold no words |
- * | joined   | {meeting, participant} |
- * | left     | {meeting, participant} |
- * | coverage | {meeting, coverage, tracks}; a track that is being transcribed has transcription: {state, engine, retries, since} |
- * | ended    | {meeting, state} |
- * | level    | how loud the microphone is, 0 to 1 |
- * | error    | a VerbatimError {code, message, status, retry} (problem.js); once per failure, not per attempt |
+ * participant id, until leave() is called or the server refuses. README.md tells
+ * of all that there is, shapes.ts has the events and their details.
  */
 
+import { Api } from './api.js';
 import { Captions } from './captions.js';
 import { follow } from './events.js';
-import { Meter, microphones, openMicrophone } from './microphone.js';
-import { VerbatimError, fromResponse, noServer } from './problem.js';
+import { Input } from './input.js';
+import { microphones } from './microphone.js';
+import { networkChanges } from './network.js';
+import { VerbatimError } from './problem.js';
 import { Publisher } from './publisher.js';
 import { Status, after, randomParticipant, sessionGone, validRoom } from './state.js';
 
-export { Captions, VerbatimError, validRoom };
+/** @import { Device, Events, Meeting, MeetingList, Options, PageOfRoom, SearchResult, Stats, Target, TranscriptFormat } from './shapes.js' */
 
-/**
- * @typedef {object} Options
- * @property {string} room `[a-z0-9][a-z0-9_-]{0,63}`
- * @property {string} [name] shown with the captions
- * @property {string} [url] the server's base, by default the page's origin
- * @property {string|(() => string|Promise<string>)} [token] a bearer token, or what gets a fresh one
- * @property {string} [participant] who this is across reconnects and reloads; random by default
- * @property {MediaTrackConstraints} [audio] added to the microphone's constraints
- * @property {string} [deviceId] the microphone, "" for the browser's default
- * @property {boolean} [muted] begin muted
- * @property {RTCIceServer[]} [iceServers] in addition to those that the server names
- * @property {(c: MediaStreamConstraints) => Promise<MediaStream>} [getUserMedia] in place of the browser's
- */
+export { Api, Captions, VerbatimError, validRoom };
 
-export class Verbatim extends EventTarget {
+export class Verbatim extends /** @type {new () => Target<Events>} */ (EventTarget) {
   /** This participant's id: keep it (sessionStorage) to be the same one after a reload. @type {string} */
   participant;
-  /** The meeting that was last live in the room, kept up to date by the events. @type {object|null} */
+  /** The meeting that was last live in the room, kept up to date by the events. @type {Meeting|null} */
   meeting = null;
   /** All captions so far, in order, over reconnects and meetings. */
   captions = new Captions();
+  /** All of the server's API, with the same token. @type {Api} */
+  api;
 
   #o;
-  #base;
   #status = new Status();
   #told = '';
-  #muted;
-  #deviceId;
-  #token = '';
-  #track;
+  /** @type {Input} */
+  #input;
+  /** @type {Publisher|undefined} */
   #publisher;
-  #joined; // AbortController of the microphone's side
-  #following; // AbortController of the event stream
-  #wake = new EventTarget();
-  #meter = new Meter((level) => this.#emit('level', this.#muted ? 0 : level));
+  /** @type {AbortController|undefined} */
+  #joined; // of the microphone's side
+  /** @type {AbortController|undefined} */
+  #following; // of the event stream
 
   /** @param {Options} options */
   constructor(options) {
     super();
     if (!validRoom(options.room)) throw new VerbatimError('bad-room');
     this.#o = options;
-    this.#base = new URL(options.url ?? '/', globalThis.location?.href);
-    if (!this.#base.pathname.endsWith('/')) this.#base.pathname += '/';
+    this.api = new Api(options);
     this.participant = options.participant || randomParticipant();
-    this.#muted = options.muted ?? false;
-    this.#deviceId = options.deviceId ?? '';
+    this.#input = new Input({
+      audio: options.audio,
+      deviceId: options.deviceId,
+      muted: options.muted,
+      getUserMedia: options.getUserMedia,
+      connection: () => this.#publisher?.connection,
+      onTrack: (track) => this.#publisher?.use(track),
+      onDevices: (devices) => this.#emit('devices', devices),
+      onLevel: (level) => this.#emit('level', level),
+      onError: (err) => this.#emit('error', err),
+    });
   }
 
-  /** The microphones that there are: [{id, label}], empty before the first permission. */
+  /** The microphones that there are, none before the first permission. @returns {Promise<Device[]>} */
   static devices() {
     return microphones();
   }
@@ -95,12 +80,12 @@ export class Verbatim extends EventTarget {
   }
 
   get muted() {
-    return this.#muted;
+    return this.#input.muted;
   }
 
   /** The id of the microphone in use, "" when none is open. */
   get deviceId() {
-    return this.#track?.getSettings().deviceId ?? '';
+    return this.#input.deviceId;
   }
 
   /**
@@ -116,15 +101,11 @@ export class Verbatim extends EventTarget {
     this.#status.want('join');
     this.#set('audio', 'connecting');
     try {
-      const track = await this.#open(this.#deviceId);
-      if (signal.aborted) {
-        track.stop();
-        return false;
-      }
-      this.#publisher = this.#newPublisher();
-      this.#use(track);
+      const publisher = (this.#publisher = this.#newPublisher(signal));
+      await this.#input.open();
+      if (signal.aborted) return false;
       this.listen();
-      return await this.#publish(signal);
+      return await this.#publish(publisher, signal);
     } catch (err) {
       if (!signal.aborted) this.#fail(err);
       throw err;
@@ -138,13 +119,12 @@ export class Verbatim extends EventTarget {
     if (this.#following) return;
     const { signal } = (this.#following = new AbortController());
     this.#set('captions', 'connecting');
-    this.#wakeOnline(signal);
     let reopened = false;
     follow({
-      url: this.#url(`v1/rooms/${this.#o.room}/events`).href,
-      headers: () => this.#headers(),
+      url: this.api.url(`v1/rooms/${this.#o.room}/events`).href,
+      headers: () => this.api.headers(),
       signal,
-      wake: this.#wake,
+      wake: networkChanges(signal),
       onOpen: () => this.#set('captions', 'on'),
       onDown: (err, ms) => {
         reopened = true;
@@ -155,7 +135,8 @@ export class Verbatim extends EventTarget {
         if (event !== 'state' || !reopened) return;
         reopened = false;
         // Not right after connecting: the track begins with the first packet.
-        if (this.#publisher?.age > 5_000 && sessionGone(data.meeting, this.participant)) this.#publisher.renew();
+        const publisher = this.#publisher;
+        if (publisher && publisher.age > 5_000 && sessionGone(data.meeting, this.participant)) publisher.renew();
       },
     }).catch((err) => {
       this.#following = undefined;
@@ -171,7 +152,7 @@ export class Verbatim extends EventTarget {
    *   them: the final of one's last sentence comes after one has left.
    */
   async leave({ keepCaptions = false } = {}) {
-    const ended = this.#publisher?.end(this.#authorization());
+    const ended = this.#publisher?.end(this.api.authorization());
     this.#stopAudio();
     if (!keepCaptions) this.#stopCaptions();
     this.#status.finish('left');
@@ -185,8 +166,7 @@ export class Verbatim extends EventTarget {
    * @param {boolean} on
    */
   mute(on) {
-    this.#muted = on;
-    if (this.#track) this.#track.enabled = !on;
+    this.#input.mute(on);
     this.#tell();
   }
 
@@ -195,75 +175,74 @@ export class Verbatim extends EventTarget {
    * @param {string} [deviceId] "" for the browser's default
    */
   async setDevice(deviceId = '') {
-    if (this.#track) {
-      const track = await this.#open(deviceId).catch((err) => {
-        this.#emit('error', err);
-        throw err;
-      });
-      if (!this.#joined) return track.stop(); // left meanwhile
-      this.#use(track);
-    }
-    this.#deviceId = deviceId;
+    await this.#input.choose(deviceId);
   }
 
   /**
    * A transcript, as a file's content.
-   * @param {'json'|'vtt'|'srt'|'txt'} format
+   * @param {TranscriptFormat} format
    * @param {string} [meeting] by default the current one
    * @returns {Promise<Blob>}
    */
-  async transcript(format, meeting = this.meeting?.id) {
-    const url = this.#url(`v1/meetings/${encodeURIComponent(meeting)}/transcript.${format}`);
-    const res = await fetch(url, { headers: await this.#headers(), cache: 'no-store' }).catch((err) => {
-      throw noServer(err);
-    });
-    if (!res.ok) throw await fromResponse(res);
-    return res.blob();
+  async transcript(format, meeting) {
+    return this.api.transcriptFile(this.#which(meeting), format);
   }
 
-  #open(deviceId) {
-    return openMicrophone({ audio: this.#o.audio, deviceId, getUserMedia: this.#o.getUserMedia });
+  /** A meeting in numbers, by default the current one. @param {string} [meeting] @returns {Promise<Stats>} */
+  async stats(meeting) {
+    return this.api.stats(this.#which(meeting));
   }
 
-  #use(track) {
-    const old = this.#track;
-    this.#track = track;
-    track.enabled = !this.#muted;
-    track.addEventListener('ended', () => this.#unplugged(track));
-    this.#meter.start(track, () => this.#publisher?.connection);
-    this.#publisher.use(track);
-    old?.stop();
+  /** Ends the meeting for everybody in it. @param {string} [meeting] @returns {Promise<Meeting>} */
+  async end(meeting) {
+    return this.api.end(this.#which(meeting));
   }
 
-  // Any other microphone is better than silence.
-  async #unplugged(track) {
-    if (track !== this.#track) return;
-    this.#emit('error', new VerbatimError('microphone-lost'));
-    await this.setDevice('').catch(() => {});
+  /** Erases everything of a meeting that is over, for good. @param {string} [meeting] @returns {Promise<void>} */
+  async erase(meeting) {
+    return this.api.erase(this.#which(meeting));
   }
 
-  #newPublisher() {
-    const endpoint = this.#url(`v1/rooms/${this.#o.room}/whip`);
+  /** @param {string} id @returns {Promise<Meeting>} */
+  getMeeting(id) {
+    return this.api.getMeeting(id);
+  }
+
+  /** The meetings of this room, or of the one that is asked for. @param {PageOfRoom} [page] @returns {Promise<MeetingList>} */
+  meetings(page) {
+    return this.api.meetings({ room: this.#o.room, ...page });
+  }
+
+  /** What was said in this room, or in the one that is asked for. @param {string} q @param {PageOfRoom} [page] @returns {Promise<SearchResult>} */
+  search(q, page) {
+    return this.api.search(q, { room: this.#o.room, ...page });
+  }
+
+  #which(meeting = this.meeting?.id) {
+    if (!meeting) throw new VerbatimError('no-meeting');
+    return meeting;
+  }
+
+  #newPublisher(signal) {
+    const endpoint = this.api.url(`v1/rooms/${this.#o.room}/whip`);
     if (this.#o.name) endpoint.searchParams.set('name', this.#o.name);
     endpoint.searchParams.set('participant', this.participant);
     return new Publisher({
       endpoint: endpoint.href,
-      headers: () => this.#headers(),
+      headers: () => this.api.headers(),
       iceServers: this.#o.iceServers ?? [],
-      wake: this.#wake,
+      wake: networkChanges(signal),
       onUp: () => this.#set('audio', 'on'),
       onDown: (err, ms) => this.#down('audio', err, ms),
     });
   }
 
   // Resolves with the first connection (true) or when it was given up (false).
-  #publish(signal) {
-    this.#wakeOnline(signal);
+  #publish(publisher, signal) {
     // The page going away has to be said, or the others see a participant who
     // is not there until the server's timeout. A page that comes back out of
     // the browser's cache opens a new session.
-    const publisher = this.#publisher;
-    globalThis.addEventListener?.('pagehide', () => publisher.end(this.#authorization()), { signal });
+    globalThis.addEventListener?.('pagehide', () => publisher.end(this.api.authorization()), { signal });
     globalThis.addEventListener?.('pageshow', (e) => e.persisted && publisher.renew(), { signal });
     return new Promise((resolve, reject) => {
       this.addEventListener('state', (e) => e.detail.audio === 'on' && resolve(true), { signal });
@@ -281,9 +260,7 @@ export class Verbatim extends EventTarget {
     this.#joined?.abort();
     this.#joined = undefined;
     this.#publisher = undefined;
-    this.#meter.stop();
-    this.#track?.stop();
-    this.#track = undefined;
+    this.#input.stop();
   }
 
   #stopCaptions() {
@@ -292,15 +269,11 @@ export class Verbatim extends EventTarget {
     this.#status.set('captions', 'off');
   }
 
-  #wakeOnline(signal) {
-    globalThis.addEventListener?.('online', () => this.#wake.dispatchEvent(new Event('wake')), { signal });
-  }
-
   #event(event, data) {
     switch (event) {
       case 'state':
         // What became of one that was not finished when the stream broke?
-        if (['live', 'ended'].includes(this.meeting?.state) && this.meeting.id !== data.meeting?.id) this.#endedUnseen(this.meeting.id);
+        if (this.meeting && ['live', 'ended'].includes(this.meeting.state) && this.meeting.id !== data.meeting?.id) this.#endedUnseen(this.meeting.id);
         // An ended meeting stays known: its transcript can still be had.
         if (data.meeting) this.meeting = data.meeting;
         this.#emit('meeting', data.meeting);
@@ -313,7 +286,7 @@ export class Verbatim extends EventTarget {
       }
       case 'coverage': {
         const done = data.tracks.filter((t) => t.state === 'complete' || t.state === 'incomplete');
-        for (const seg of this.captions.settle(done.map((t) => t.id))) this.#emit('retract', { id: seg.id });
+        this.#retract(this.captions.settle(done.map((t) => t.id)));
       }
       // falls through
       case 'joined':
@@ -321,6 +294,11 @@ export class Verbatim extends EventTarget {
       case 'ended':
         this.meeting = after(this.meeting, event, data);
         this.#emit(event, data);
+        break;
+      case 'erased':
+        this.#retract(this.captions.forget(data.meeting));
+        if (this.meeting?.id === data.meeting) this.meeting = null;
+        this.#emit('erased', data);
     }
     // Whoever is in a meeting that was ended is out of it; joining again would
     // begin a new one, which is for people to decide.
@@ -331,29 +309,17 @@ export class Verbatim extends EventTarget {
     }
   }
 
+  #retract(segments) {
+    for (const { id } of segments) this.#emit('retract', { id });
+  }
+
   // The meeting ended while the stream was down. Nobody ended it under a
   // participant who was there, so the microphone goes on, into the next one.
   async #endedUnseen(id) {
-    const res = await fetch(this.#url(`v1/meetings/${id}`), { headers: await this.#headers() }).catch(() => null);
-    const meeting = res?.ok ? await res.json().catch(() => null) : null;
+    const meeting = await this.api.getMeeting(id).catch(() => null);
     if (!meeting || meeting.state === 'live') return;
     if (this.meeting?.id === id) this.meeting = meeting;
     this.#emit('ended', { meeting: id, state: meeting.state });
-  }
-
-  async #headers() {
-    const { token } = this.#o;
-    this.#token = (typeof token === 'function' ? await token() : token) ?? '';
-    return this.#authorization();
-  }
-
-  // With the token that was last in use: a page that goes away cannot wait for another.
-  #authorization() {
-    return this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
-  }
-
-  #url(path) {
-    return new URL(path, this.#base);
   }
 
   #set(name, side, err) {
@@ -377,13 +343,14 @@ export class Verbatim extends EventTarget {
   }
 
   #tell() {
-    const detail = { ...this.#status.detail, muted: this.#muted };
+    const detail = { ...this.#status.detail, muted: this.muted };
     const told = JSON.stringify(detail);
     if (told === this.#told) return;
     this.#told = told;
     this.#emit('state', detail);
   }
 
+  /** @template {keyof Events} K @param {K} type @param {Events[K]} detail */
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }

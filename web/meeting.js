@@ -1,6 +1,6 @@
 /** A meeting afterwards: what was said, heard, and what it was like. */
 
-import { call, json } from './app/api.js';
+import { api } from './app/api.js';
 import { CoverageView } from './app/coverage.js';
 import { $, colors, el, setText, show } from './app/dom.js';
 import { InsightView } from './app/insight.js';
@@ -31,7 +31,7 @@ const player = new Player(onTime);
 const transcript = new TranscriptView({ meeting: id, colorOf, seek: (ms) => seek(ms, true) });
 const timeline = new Timeline((ms) => seek(ms, false));
 const insight = new InsightView(colorOf, (ms) => seek(ms, true));
-const coverage = new CoverageView(() => json(`${path}/transcript.json`));
+const coverage = new CoverageView((id) => api.transcript(id));
 
 function onTime(ms) {
   timeline.at(ms);
@@ -48,7 +48,7 @@ function seek(ms, play) {
 
 async function update() {
   try {
-    meeting = await json(path);
+    meeting = await api.getMeeting(id);
     notice('');
     for (const p of meeting.participants) colorOf(p.id);
     showHead();
@@ -107,9 +107,9 @@ function showAudio() {
 
 async function showAll() {
   const [doc, stats, room] = await Promise.all([
-    json(`${path}/transcript.json`),
-    json(`${path}/stats`),
-    json(`/v1/rooms/${meeting.room}/stats`),
+    api.transcript(id),
+    api.stats(id),
+    api.roomStats(meeting.room),
   ]);
   shownState = meeting.state;
   setText($('empty'), doc.segments.length ? '' : 'Nothing was said, as far as it is transcribed.');
@@ -168,7 +168,7 @@ $('panel-toggle').addEventListener('click', () => {
 });
 
 $('end-meeting').addEventListener('click', async () => {
-  await call(`${path}/end`, { method: 'POST' }).catch(failed);
+  await api.end(id).catch(failed);
   update();
 });
 
@@ -176,7 +176,7 @@ $('erase').addEventListener('click', () => $('erase-dialog').showModal());
 $('erase-dialog').addEventListener('close', async () => {
   if ($('erase-dialog').returnValue !== 'erase') return;
   try {
-    await call(path, { method: 'DELETE' });
+    await api.erase(id);
     location.assign('/meetings');
   } catch (err) {
     failed(err);

@@ -1,7 +1,7 @@
 /** All meetings, and a search in what was said. */
 
 import { validRoom } from './client/verbatim.js';
-import { json } from './app/api.js';
+import { api } from './app/api.js';
 import { $, colors, el, setText, show } from './app/dom.js';
 import { meetingPage } from './app/links.js';
 import { clock, day, length, meetingState, searchMarks } from './app/words.js';
@@ -27,11 +27,10 @@ async function load(cursor = '') {
   }
   if (room && !validRoom(room)) return problem('A room’s name has small letters, digits, “-” and “_”.');
   problem('');
-  const query = new URLSearchParams({ limit: String(perPage) });
-  for (const [k, v] of Object.entries({ q, room, cursor })) if (v) query.set(k, v);
   $('more').disabled = true;
   try {
-    const page = await json(`/v1/${q ? 'search' : 'meetings'}?${query}`);
+    const wish = { room, cursor, limit: perPage };
+    const page = await (q ? api.search(q, wish) : api.meetings(wish));
     if (ask !== asked) return;
     notice('');
     next = page.next;

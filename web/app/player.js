@@ -1,7 +1,7 @@
 /** The recording: where it is, and where it should be. */
 
 import { $, setText, show } from './dom.js';
-import { call } from './api.js';
+import { api } from './api.js';
 
 export class Player {
   #audio = $('audio');
@@ -75,7 +75,7 @@ export class Player {
   async #failed() {
     const { code } = this.#audio.error ?? {};
     const range = { headers: { Range: 'bytes=0-0' }, signal: AbortSignal.timeout(10_000) };
-    const err = await call(this.#audio.getAttribute('src'), range).then((res) => res.body?.cancel(), (e) => e);
+    const err = await api.call(this.#audio.getAttribute('src'), {}, range).then((res) => res.body?.cancel(), (e) => e);
     if (err) this.none(err.message);
     else if (code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED) this.none('This browser does not play FLAC; the recording can be downloaded.');
     else setText($('audio-words'), 'This browser has trouble with playing the recording. Is there a loudspeaker?');

@@ -206,9 +206,11 @@ type Delivery struct {
 func (s *Store) NextDelivery(ctx context.Context, endpoint string, now time.Time) (d Delivery, ok bool, next time.Time, err error) {
 	err = s.view(ctx, "next delivery", func(tx *sql.Tx) error {
 		var created int64
+		// With the + SQLite walks in order, over what was refused; it would sort all
+		// that waits.
 		err := tx.QueryRowContext(ctx, `
 			SELECT n, id, type, body, created_at, attempts FROM outbox
-			WHERE endpoint = $1 AND next_at <= $2 ORDER BY n LIMIT 1`, endpoint, now.UnixMicro()).
+			WHERE endpoint = $1 AND +next_at <= $2 ORDER BY n LIMIT 1`, endpoint, now.UnixMicro()).
 			Scan(&d.N, &d.ID, &d.Type, &d.Body, &created, &d.Attempts)
 		if err == nil {
 			d.CreatedAt, ok = fromMicro(created), true
@@ -243,9 +245,11 @@ func (s *Store) Refused(ctx context.Context, n int64, next time.Time) error {
 }
 
 // GiveUp removes what an endpoint was to be told before a time, and says how much
-// that was.
+// that was: some of it, so that nobody waits for it long.
 func (s *Store) GiveUp(ctx context.Context, endpoint string, before time.Time) (int64, error) {
-	return s.drop(ctx, "DELETE FROM outbox WHERE endpoint = $1 AND created_at < $2", endpoint, before.UnixMicro())
+	return s.drop(ctx, `
+		DELETE FROM outbox WHERE created_at < $2
+		AND n IN (SELECT n FROM outbox WHERE endpoint = $1 ORDER BY n LIMIT 1000)`, endpoint, before.UnixMicro())
 }
 
 // PendingDeliveries is how many events an endpoint is still to be told.

@@ -10,9 +10,9 @@
 // and removes it when the endpoint has taken it: an endpoint may get an event
 // twice (the same webhook-id), but none is lost, whoever dies.
 //
-// An endpoint that is away (no connection, 429, 502, 503, 504) gets all that waits
-// when it is back. An event that it refuses (4xx, 3xx) is tried again later and
-// holds up nothing. What may be either (a timeout, 408, 500) is taken for the
+// An endpoint that is away (no connection, 429, 502, 503, 504), or whose address or
+// secret is wrong (3xx, 401, 403, 404, 405), gets all that waits when that is over.
+// An event that it refuses (other 4xx) is tried again later and holds up nothing. What may be either (a timeout, 408, 500) is taken for the
 // endpoint's trouble six times, then for the event's. After 24 h an event is given
 // up.
 //
@@ -132,7 +132,9 @@ type Sender struct {
 	cfg                                 Config
 	wake                                chan struct{}
 	delivered, failed, givenUp, pending atomic.Int64
-	away                                int // attempts in a row to which nobody was there
+	away                                int       // attempts in a row to which nobody was there
+	refused                             int       // events in a row that were refused
+	notBefore                           time.Time // when the next attempt is due
 	counted                             time.Time
 }
 
@@ -183,11 +185,9 @@ func (s *Sender) Run(ctx context.Context) {
 		if wait == 0 {
 			continue
 		}
-		// What waits for an endpoint that is away is not sent earlier because more
-		// has happened.
 		wake := s.wake
-		if s.away > 0 || err != nil {
-			wake = nil
+		if err != nil || s.notBefore.After(s.cfg.Now()) {
+			wake = nil // that more has happened changes nothing
 		}
 		select {
 		case <-ctx.Done():
@@ -203,16 +203,20 @@ func (s *Sender) next(ctx context.Context) (wait time.Duration, err error) {
 	if err := s.count(ctx, now); err != nil {
 		return 0, err
 	}
+	if rest := s.notBefore.Sub(now); rest > 0 {
+		return min(rest, lookEvery), nil
+	}
 	d, ok, at, err := s.cfg.Outbox.NextDelivery(ctx, s.cfg.Endpoint.Name, now)
 	if err != nil {
 		return 0, err
 	}
 	if !ok {
+		s.away = 0 // nothing is left of what it was tried with
 		if at.IsZero() {
 			s.pending.Store(0)
 			return lookEvery, nil
 		}
-		return max(at.Sub(now), time.Millisecond), nil
+		return min(max(at.Sub(now), time.Millisecond), lookEvery), nil
 	}
 	if d.CreatedAt.Before(now.Add(-keep)) {
 		return 0, s.giveUp(ctx, now)
@@ -248,8 +252,10 @@ func (s *Sender) deliver(ctx context.Context, d store.Delivery) (wait time.Durat
 		if s.away > 0 {
 			s.cfg.Logger.Info("a webhook takes events again", "endpoint", s.cfg.Endpoint.Text)
 		}
-		s.away = 0
+		s.away, s.refused = 0, 0
 		s.delivered.Add(1)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout) // it was taken, also if this was the last
+		defer cancel()
 		return 0, s.cfg.Outbox.Delivered(ctx, d.N)
 	case ctx.Err() != nil:
 		return 0, nil //nolint:nilerr // it was us who gave up; the event waits for the next start
@@ -264,10 +270,16 @@ func (s *Sender) deliver(ctx context.Context, d store.Delivery) (wait time.Durat
 			log.Warn("a webhook is away; its events wait for it")
 		}
 		s.away++
-		return max(backoff(s.away, lastDelay), f.after), nil
+		s.notBefore = s.cfg.Now().Add(max(backoff(s.away, lastDelay), f.after))
+		return 0, nil
 	default:
 		s.away = 0
-		log.Warn("a webhook refused an event, which is sent again later", "attempt", d.Attempts+1)
+		if d.Attempts == 0 {
+			log.Warn("a webhook refused an event, which is sent again later")
+		}
+		if s.refused++; s.refused > patience { // it may refuse all of them
+			s.notBefore = s.cfg.Now().Add(backoff(s.refused-patience, lastDelay))
+		}
 		next := s.cfg.Now().Add(max(backoff(d.Attempts+3, lastRefused), f.after))
 		return 0, s.cfg.Outbox.Refused(ctx, d.N, next)
 	}
@@ -316,8 +328,7 @@ func (s *Sender) post(ctx context.Context, d store.Delivery) *failure {
 	if res.StatusCode/100 == 2 {
 		return nil
 	}
-	passes := []int{http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
-	sure := slices.Contains(passes, res.StatusCode)
+	sure := res.StatusCode < 400 || slices.Contains(notTheEvent, res.StatusCode)
 	unsure := !sure && (res.StatusCode >= 500 || res.StatusCode == http.StatusRequestTimeout)
 	return &failure{
 		err:    fmt.Errorf("the answer was %d", res.StatusCode),
@@ -326,6 +337,13 @@ func (s *Sender) post(ctx context.Context, d store.Delivery) *failure {
 		unsure: unsure,
 		after:  retryAfter(res.Header.Get("Retry-After")),
 	}
+}
+
+// notTheEvent are answers that speak of the endpoint: it is away, or its address or
+// the secret is wrong.
+var notTheEvent = []int{
+	http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+	http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
 }
 
 // signature is the header's canonical form; webhook-signature is the same one.

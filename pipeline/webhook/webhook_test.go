@@ -183,7 +183,7 @@ func TestInOrder(t *testing.T) {
 // An endpoint that is away gets everything in order when it is back, and is asked
 // ever more seldom until then.
 func TestAway(t *testing.T) {
-	for name, status := range map[string]int{"no connection": noConnection, "too many": 429, "bad gateway": 502, "unavailable": 503, "gateway timeout": 504} {
+	for name, status := range map[string]int{"no connection": noConnection, "too many": 429, "bad gateway": 502, "unavailable": 503, "gateway timeout": 504, "moved": 308, "wrong secret": 401, "wrong address": 404} {
 		t.Run(name, func(t *testing.T) {
 			r := &receiver{}
 			back := false
@@ -241,6 +241,64 @@ func TestRetryAfter(t *testing.T) {
 		r.want(t, "a")
 		time.Sleep(2 * time.Second)
 		r.want(t, "a", "a")
+	})
+}
+
+// However the last event of an endpoint that is away goes, the next one is sent.
+func TestNotDeaf(t *testing.T) {
+	for name, end := range map[string]func(w *world){
+		"erased": func(w *world) {
+			if _, err := w.store.EndMeeting(w.Context(), "Ma", time.Now()); err != nil {
+				w.Fatal(err)
+			}
+			if err := w.store.Delete(w.Context(), "Ma"); err != nil {
+				w.Fatal(err)
+			}
+		},
+		"given up": func(*world) { time.Sleep(25 * time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &receiver{}
+			down := true
+			r.answer = func(_ int, _ string, w http.ResponseWriter) {
+				if down {
+					w.WriteHeader(http.StatusServiceUnavailable)
+				}
+			}
+			inBubble(t, r, func(w *world) {
+				w.meet()
+				time.Sleep(time.Second / 2)
+				end(w)
+				down = false
+				w.meet()
+				time.Sleep(lastDelay)
+				if last := r.got[len(r.got)-1]; last != "b" {
+					t.Errorf("got %v", r.got)
+				}
+				w.meet()
+				synctest.Wait()
+				if last := r.got[len(r.got)-1]; last != "c" {
+					t.Errorf("then %v", r.got)
+				}
+			})
+		})
+	}
+}
+
+// An endpoint that refuses everything is not flooded, and neither is the log.
+func TestRefusesAll(t *testing.T) {
+	r := &receiver{answer: func(_ int, _ string, w http.ResponseWriter) { w.WriteHeader(http.StatusUnprocessableEntity) }}
+	inBubble(t, r, func(w *world) {
+		for range 20 {
+			w.meet()
+		}
+		time.Sleep(23 * time.Hour)
+		if n := len(r.got); n < 20 || n > 23*60/4+60 {
+			t.Errorf("%d attempts", n)
+		}
+		if n := strings.Count(w.logged.String(), "level=WARN"); n > 20 {
+			t.Errorf("%d warnings", n)
+		}
 	})
 }
 
@@ -353,8 +411,7 @@ func TestGone(t *testing.T) {
 	})
 }
 
-// With real connections: headers as they are on the wire, an answer that does not
-// end, a redirect that is not followed.
+// With real connections: headers as they are on the wire, a long answer.
 func TestHTTP(t *testing.T) {
 	r := &receiver{}
 	srv := httptest.NewServer(r)
@@ -366,8 +423,7 @@ func TestHTTP(t *testing.T) {
 			w.WriteHeader(http.StatusOK)
 			_, _ = w.Write(make([]byte, 4*maxAnswer))
 		case 2:
-			w.Header().Set("Location", srv.URL+"/elsewhere")
-			w.WriteHeader(http.StatusTemporaryRedirect)
+			w.WriteHeader(http.StatusBadRequest)
 		default:
 			close(done)
 		}

@@ -15,7 +15,8 @@ CREATE TABLE outbox (
     attempts   BIGINT NOT NULL DEFAULT 0, -- that the endpoint refused
     next_at    BIGINT NOT NULL DEFAULT 0 -- not before that time
 );
-CREATE INDEX outbox_by_endpoint ON outbox (endpoint, next_at, n);
+CREATE INDEX outbox_in_order ON outbox (endpoint, n);
+CREATE INDEX outbox_by_time ON outbox (endpoint, next_at);
 CREATE INDEX outbox_by_meeting ON outbox (meeting);
 
 -- +goose Down

@@ -41,7 +41,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
-	st := &stream{s: s, w: w, rc: http.NewResponseController(w), sent: map[string]int64{}}
+	st := &stream{s: s, w: w, rc: http.NewResponseController(w), sent: map[string]int64{}, over: map[string]bool{}}
 	if err := st.resume(r, room); err != nil {
 		return err
 	}
@@ -75,11 +75,16 @@ type stream struct {
 	w    http.ResponseWriter
 	rc   *http.ResponseController
 	sent map[string]int64 // per meeting, the number of the last final that was sent
+	// over are those of sent of which nothing more will come. They stay in sent, as
+	// live events may still tell of what was read from the store.
+	over map[string]bool
 }
 
 // resume reads where the client was. An id of another room counts for nothing.
 func (st *stream) resume(r *http.Request, room string) error {
-	for _, at := range strings.SplitN(r.Header.Get("Last-Event-ID"), ",", maxPositions) {
+	positions := strings.Split(r.Header.Get("Last-Event-ID"), ",")
+	// The latest meetings stand last.
+	for _, at := range positions[max(0, len(positions)-maxPositions):] {
 		id, number, ok := strings.Cut(at, ".")
 		n, err := strconv.ParseInt(number, 10, 64)
 		if !ok || err != nil || n < 0 {
@@ -102,7 +107,9 @@ func (st *stream) resume(r *http.Request, room string) error {
 func (st *stream) position() string {
 	var at []string
 	for id, n := range st.sent {
-		at = append(at, fmt.Sprintf("%s.%d", id, n))
+		if !st.over[id] {
+			at = append(at, fmt.Sprintf("%s.%d", id, n))
+		}
 	}
 	slices.Sort(at)
 	return strings.Join(at, ",")
@@ -124,8 +131,8 @@ func (st *stream) state(r *http.Request) error {
 	}
 	// Of a meeting that ended while the client was away, the rest.
 	for id := range st.sent {
-		if now.Meeting == nil || id != now.Meeting.ID {
-			if err := st.finals(r.Context(), id); err != nil && !errors.Is(err, meeting.ErrNotFound) {
+		if !st.over[id] && (now.Meeting == nil || id != now.Meeting.ID) {
+			if err := st.rest(r.Context(), id); err != nil {
 				return err
 			}
 		}
@@ -134,6 +141,22 @@ func (st *stream) state(r *http.Request) error {
 		return nil
 	}
 	return st.finals(r.Context(), now.Meeting.ID)
+}
+
+// rest sends the finals of a meeting that is not live any more, and notes if
+// none will follow.
+func (st *stream) rest(ctx context.Context, id string) error {
+	m, err := st.s.cfg.Meetings.Meeting(ctx, id) // before its finals: they are all, then
+	if err == nil {
+		err = st.finals(ctx, id)
+	}
+	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
+		return err
+	}
+	if err != nil || m.State == meeting.StateComplete || m.State == meeting.StateIncomplete {
+		st.over[id] = true
+	}
+	return nil
 }
 
 // finals sends the stored finals of a meeting that were not sent yet.
@@ -168,11 +191,11 @@ func (st *stream) event(r *http.Request, e meeting.Event) error {
 			if err := st.finals(r.Context(), e.Meeting); err != nil && !errors.Is(err, meeting.ErrNotFound) {
 				return err
 			}
-			delete(st.sent, e.Meeting) // nothing follows
+			st.forget(e.Meeting)
 		}
 		return st.send("", e.Type, e.Data)
 	case e.Type == meeting.EventErased:
-		delete(st.sent, e.Meeting) // nothing follows
+		st.forget(e.Meeting)
 		return st.send("", e.Type, e.Data)
 	case e.Number == 0:
 		return st.send("", e.Type, e.Data)
@@ -190,6 +213,12 @@ func (st *stream) event(r *http.Request, e meeting.Event) error {
 		}
 	}
 	return st.finals(r.Context(), e.Meeting)
+}
+
+// forget a meeting of which nothing follows.
+func (st *stream) forget(id string) {
+	delete(st.sent, id)
+	delete(st.over, id)
 }
 
 func (st *stream) send(id, kind string, data any) error {

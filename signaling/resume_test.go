@@ -79,7 +79,7 @@ func TestResumeAnywhere(t *testing.T) {
 
 // sitting is what goes on in one room.
 type sitting struct {
-	t       *rapid.T
+	t       rapid.TB
 	ctx     context.Context
 	db      *store.Store
 	publish func(meeting.Event)

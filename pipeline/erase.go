@@ -3,25 +3,52 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"time"
 
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/store"
 )
 
+const (
+	eraseWait    = 20 * time.Second // for the bucket, of who asks for it; an HTTP answer has 30
+	eraseAtStart = 10 * time.Second // for the bucket, of all erasures together
+	eraseEvery   = time.Minute      // how often what could not be finished is tried again
+)
+
 // Erase removes everything of a meeting that is not live (else meeting.ErrLive):
-// what is still being transcribed or recorded of it is stopped. When it returns
-// nil no byte of it is left on the disk. It goes on when ctx ends. Should the
-// process die meanwhile, Recover finishes it; an Erase that failed can be called
-// again.
+// what is still being transcribed, recorded or read of it is stopped. From its
+// beginning on the meeting is not found any more by those who read. When it
+// returns nil no byte of it is left on the disk or in the bucket. It goes on when
+// ctx ends. If the bucket takes long or the audio cannot be removed, it returns
+// meeting.ErrErasing: EraseRest goes on then, or Recover of the next process. It
+// can be called again.
 func (p *Pipeline) Erase(ctx context.Context, id string) error {
-	ctx = context.WithoutCancel(ctx) // half an erasure is worse than a late one
-	m, err := p.cfg.Store.Meeting(ctx, id)
-	if err == nil {
-		err = p.cfg.Store.BeginErase(ctx, id)
+	// Half an erasure is worse than a late one.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eraseWait)
+	defer cancel()
+	err := p.erase(ctx, id)
+	var unfinished *unfinishedError
+	if errors.As(err, &unfinished) {
+		p.log.Error("a meeting is hidden but cannot be erased; trying again", "meeting", id, "err", unfinished.err)
+		return meeting.ErrErasing
 	}
+	return err
+}
+
+// unfinishedError says why an erasure that has begun has to be tried again.
+type unfinishedError struct{ err error }
+
+func (e *unfinishedError) Error() string { return e.err.Error() }
+func (e *unfinishedError) Unwrap() error { return e.err }
+
+// erase is Erase with as much time for the bucket as ctx has. The rest of it goes
+// on when ctx ends.
+func (p *Pipeline) erase(ctx context.Context, id string) error {
+	local := context.WithoutCancel(ctx)
+	room, err := p.cfg.Store.BeginErase(local, id)
 	if errors.Is(err, store.ErrNotFound) {
 		// It may be the second try of one whose bytes could not leave the database.
-		return p.cfg.Store.Delete(ctx, id)
+		return p.cfg.Store.Delete(local, id)
 	}
 	if err != nil {
 		return err
@@ -30,20 +57,23 @@ func (p *Pipeline) Erase(ctx context.Context, id string) error {
 	defer p.stopRecording(id)()
 	// The audio first: as long as the meeting is there, it can be erased again.
 	if err := p.cfg.Logs.RemoveMeeting(id); err != nil {
-		return err
+		return &unfinishedError{err}
 	}
 	if p.cfg.Recordings != nil {
 		if err := p.cfg.Recordings.Erase(ctx, id); err != nil {
-			return err
+			return &unfinishedError{err}
 		}
 	}
-	err = p.cfg.Store.Delete(ctx, id)
+	err = p.cfg.Store.Delete(local, id)
 	p.insight.Remove(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // someone else, who was asked too, has finished it meanwhile
+	}
 	if err != nil {
 		return err
 	}
 	p.log.Info("meeting erased", "meeting", id)
-	p.cfg.Publish(meeting.Event{Room: m.Room, Meeting: id, Type: meeting.EventErased, Data: meeting.Erased{Meeting: id}})
+	p.cfg.Publish(meeting.Event{Room: room, Meeting: id, Type: meeting.EventErased, Data: meeting.Erased{Meeting: id}})
 	return nil
 }
 
@@ -63,16 +93,42 @@ func (p *Pipeline) stopTracks(id string) {
 	}
 }
 
-// eraseRest finishes the erasures that a server before this one has begun. One
-// that fails is tried again at the next start, and whenever it is asked for.
-func (p *Pipeline) eraseRest(ctx context.Context) error {
+// EraseRest finishes the erasures that were begun and could not be finished, until
+// ctx ends.
+func (p *Pipeline) EraseRest(ctx context.Context) {
+	tick := time.NewTicker(eraseEvery)
+	defer tick.Stop()
+	failed := map[string]bool{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := p.erasePending(ctx, failed); err != nil && ctx.Err() == nil {
+			p.log.Error("meetings that are to be erased cannot be found; trying again", "err", err)
+		}
+	}
+}
+
+// erasePending tries to finish all erasures that were begun, with as much time for
+// the bucket as ctx has. One that fails is told of, unless it is in failed.
+func (p *Pipeline) erasePending(ctx context.Context, failed map[string]bool) error {
 	ids, err := p.cfg.Store.Erasures(ctx)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		if err := p.Erase(ctx, id); err != nil {
-			p.log.Error("an erasure that was begun before cannot be finished; erase the meeting again", "meeting", id, "err", err)
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil
+		}
+		err := p.erase(ctx, id)
+		switch {
+		case err == nil || errors.Is(err, store.ErrNotFound):
+			delete(failed, id)
+		case !failed[id] && !errors.Is(ctx.Err(), context.Canceled):
+			failed[id] = true
+			p.log.Error("an erasure that was begun before cannot be finished; trying again", "meeting", id, "err", err)
 		}
 	}
 	return nil

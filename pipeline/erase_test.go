@@ -27,7 +27,7 @@ func TestRecoverErases(t *testing.T) {
 			must[meeting.Meeting](t)(s.End(t.Context(), id))
 			s.finish(t)
 			s.flush(t)
-			check(t, w.db.BeginErase(t.Context(), id))
+			must[string](t)(w.db.BeginErase(t.Context(), id))
 			check(t, done(w, id))
 
 			var told []meeting.Event

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -111,10 +112,20 @@ func (s *Server) eraseMeeting(w http.ResponseWriter, r *http.Request) error {
 	if errors.Is(err, meeting.ErrLive) {
 		return problem(http.StatusConflict, "meeting-live", "The meeting is still going on; end it first (POST …/end).")
 	}
+	if errors.Is(err, meeting.ErrErasing) {
+		return erasingProblem()
+	}
 	if err != nil {
 		return err
 	}
 	return s.noContent(w, r)
+}
+
+func erasingProblem() *Problem {
+	p := problem(http.StatusServiceUnavailable, "erasing",
+		"The meeting is hidden from now on, but not all of its files could be removed yet; the server goes on by itself. Ask again to learn when it is done.")
+	p.retryAfter = time.Minute
+	return p
 }
 
 func writeJSON(w http.ResponseWriter, v any) error {

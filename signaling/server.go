@@ -46,7 +46,8 @@ type Meetings interface {
 	LiveMeeting(ctx context.Context, room string) (m meeting.Meeting, ok bool, err error)
 	Meetings(ctx context.Context, room string, limit int, cursor string) (ms []meeting.Meeting, next string, err error)
 	End(ctx context.Context, id string) (meeting.Meeting, error)
-	// Erase removes everything of a meeting; of a live one, meeting.ErrLive.
+	// Erase removes everything of a meeting; of a live one, meeting.ErrLive. What
+	// takes longer is meeting.ErrErasing and goes on by itself.
 	Erase(ctx context.Context, id string) error
 }
 

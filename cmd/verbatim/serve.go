@@ -137,6 +137,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	wg.Go(func() { s.pipeline.Run(background) })
 	wg.Go(func() { s.pipeline.Retain(background, c.KeepAudio) })
 	wg.Go(func() { s.pipeline.Record(background) })
+	wg.Go(func() { s.pipeline.EraseRest(background) })
 	for _, hook := range webhooks {
 		wg.Go(func() { hook.Run(background) })
 	}

@@ -19,6 +19,8 @@ var (
 	ErrAudioLost = errors.New("the track's audio is not on the disk")
 	// ErrLive: what is asked for is made only of meetings that are over.
 	ErrLive = errors.New("the meeting is still going on")
+	// ErrErasing: the meeting is hidden, and not all of it is gone yet.
+	ErrErasing = errors.New("the meeting is still being erased")
 	// ErrNotOpus: the sender of the track never sent Opus.
 	ErrNotOpus = errors.New("the track has no Opus")
 )

@@ -37,14 +37,14 @@ func (s *Store) Gaps(ctx context.Context, meetingID string) (gaps []meeting.Gap,
 		return g, err
 	}
 	err = s.view(ctx, "gaps of meeting "+meetingID, func(tx *sql.Tx) error {
+		if err := exists(ctx, tx, meetingID); err != nil {
+			return err
+		}
 		gaps, err = collect(ctx, tx, scan, `
 			SELECT track, kind, start_tick, end_tick, ticks, start_ms, end_ms, reason FROM gaps
 			WHERE track IN (SELECT id FROM tracks WHERE meeting = $1)
 			ORDER BY track, kind, start_tick`, meetingID)
-		if err != nil || len(gaps) > 0 {
-			return err
-		}
-		return exists(ctx, tx, meetingID)
+		return err
 	})
 	return gaps, err
 }

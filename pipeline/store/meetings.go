@@ -148,19 +148,25 @@ func (s *Store) settle(ctx context.Context, tx *sql.Tx, id string, at time.Time)
 }
 
 // BeginErase notes that a meeting is to be erased, durably: whatever becomes of
-// this process, Erasures tells the next one. A live meeting is not erased
-// (meeting.ErrLive).
-func (s *Store) BeginErase(ctx context.Context, meetingID string) error {
-	return s.durably(ctx, "begin to erase meeting "+meetingID, func(tx *sql.Tx) error {
+// this process, Erasures tells the next one. From here on the meeting is not found
+// any more by those who read, and nobody is told of it. A live meeting is not
+// erased (meeting.ErrLive). It returns the meeting's room.
+func (s *Store) BeginErase(ctx context.Context, meetingID string) (room string, err error) {
+	err = s.durably(ctx, "begin to erase meeting "+meetingID, func(tx *sql.Tx) error {
 		var st meeting.State
 		err := tx.QueryRowContext(ctx, `
 			UPDATE meetings SET erasing = CASE WHEN state = 'live' THEN erasing ELSE 1 END WHERE id = $1
-			RETURNING state`, meetingID).Scan(&st)
-		if err == nil && st == meeting.StateLive {
+			RETURNING state, room`, meetingID).Scan(&st, &room)
+		if err != nil {
+			return found(err)
+		}
+		if st == meeting.StateLive {
 			return meeting.ErrLive
 		}
-		return found(err)
+		_, err = tx.ExecContext(ctx, "DELETE FROM outbox WHERE meeting = $1", meetingID)
+		return err
 	})
+	return room, err
 }
 
 // Erasures are the meetings whose erasure was begun and is not done.

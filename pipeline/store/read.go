@@ -16,7 +16,7 @@ import (
 // joined, its tracks in the order in which they started, and their coverage.
 func (s *Store) Meeting(ctx context.Context, id string) (m meeting.Meeting, err error) {
 	err = s.view(ctx, "meeting "+id, func(tx *sql.Tx) error {
-		m, err = loadOne(ctx, tx, "FROM meetings WHERE id = $1", id)
+		m, err = loadOne(ctx, tx, "FROM meetings WHERE id = $1 AND erasing = 0", id)
 		return err
 	})
 	return m, err
@@ -57,7 +57,7 @@ func (s *Store) Meetings(ctx context.Context, room string, limit int, cursor str
 	}
 	err = s.view(ctx, "meetings", func(tx *sql.Tx) error {
 		ms, err = load(ctx, tx, "FROM meetings WHERE "+where+
-			"(started_at, id) < ($1, $2) ORDER BY started_at DESC, id DESC LIMIT $3", args...)
+			"erasing = 0 AND (started_at, id) < ($1, $2) ORDER BY started_at DESC, id DESC LIMIT $3", args...)
 		return err
 	})
 	if len(ms) > limit {

@@ -12,7 +12,7 @@ func (s *Store) Unrecorded(ctx context.Context) (ids []string, err error) {
 	err = s.view(ctx, "unrecorded meetings", func(tx *sql.Tx) error {
 		scan := func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) }
 		ids, err = collect(ctx, tx, scan, `
-			SELECT id FROM meetings WHERE recorded_at IS NULL AND state IN ('complete', 'incomplete')
+			SELECT id FROM meetings WHERE recorded_at IS NULL AND erasing = 0 AND state IN ('complete', 'incomplete')
 			ORDER BY started_at, id`)
 		return err
 	})

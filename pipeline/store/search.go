@@ -58,7 +58,7 @@ func (s *Store) Search(ctx context.Context, text, room string, limit int, cursor
 			CROSS JOIN meetings m ON m.id = s.meeting
 			CROSS JOIN tracks t ON t.id = s.track
 			CROSS JOIN participants p ON p.meeting = t.meeting AND p.id = t.participant
-			WHERE search MATCH $1 AND search.rowid < $2 `+where+`
+			WHERE search MATCH $1 AND search.rowid < $2 AND m.erasing = 0 `+where+`
 			ORDER BY search.rowid DESC LIMIT $3`, args...)
 		return err
 	})

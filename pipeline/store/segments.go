@@ -126,12 +126,12 @@ func scanSegment(rows *sql.Rows) (Numbered, error) {
 // in which they were committed, from the one that follows number after.
 func (s *Store) Segments(ctx context.Context, meetingID string, after int64, limit int) (ns []Numbered, err error) {
 	err = s.view(ctx, "segments of meeting "+meetingID, func(tx *sql.Tx) error {
-		ns, err = collect(ctx, tx, scanSegment,
-			selectSegments+"WHERE s.meeting = $1 AND s.number > $2 ORDER BY s.number LIMIT $3", meetingID, after, max(limit, 1))
-		if err != nil || len(ns) > 0 {
+		if err := exists(ctx, tx, meetingID); err != nil {
 			return err
 		}
-		return exists(ctx, tx, meetingID)
+		ns, err = collect(ctx, tx, scanSegment,
+			selectSegments+"WHERE s.meeting = $1 AND s.number > $2 ORDER BY s.number LIMIT $3", meetingID, after, max(limit, 1))
+		return err
 	})
 	return ns, err
 }
@@ -164,8 +164,8 @@ func (s *Store) Transcript(ctx context.Context, meetingID string) ([]transcript.
 	return segments, nil
 }
 
-// exists tells a meeting without rows from none.
+// exists tells a meeting without rows from none, or from one that is being erased.
 func exists(ctx context.Context, tx *sql.Tx, meetingID string) error {
 	var id string
-	return found(tx.QueryRowContext(ctx, "SELECT id FROM meetings WHERE id = $1", meetingID).Scan(&id))
+	return found(tx.QueryRowContext(ctx, "SELECT id FROM meetings WHERE id = $1 AND erasing = 0", meetingID).Scan(&id))
 }

@@ -60,6 +60,7 @@ func testSuite(t *testing.T, open func(testing.TB) *Store) {
 		"outbox order":         testOutboxOrder,
 		"delete":               testDelete,
 		"erasures":             testErasures,
+		"erasing hides":        testErasingHides,
 		"not found":            testNotFound,
 		"cancelled":            testCancelled,
 		"text as it comes":     testText,

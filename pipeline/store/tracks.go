@@ -100,7 +100,8 @@ func (s *Store) Resume(ctx context.Context, trackID string, epoch int64) (t meet
 // which they started.
 func (s *Store) UnfinishedTracks(ctx context.Context) (ts []meeting.Track, err error) {
 	err = s.view(ctx, "unfinished tracks", func(tx *sql.Tx) error {
-		ts, err = loadTracks(ctx, tx, "WHERE state IN ('live', 'pending')")
+		ts, err = loadTracks(ctx, tx, `WHERE state IN ('live', 'pending')
+			AND EXISTS (SELECT 1 FROM meetings WHERE id = tracks.meeting AND erasing = 0)`)
 		return err
 	})
 	return ts, err

@@ -9,6 +9,8 @@
 // When a meeting is over and transcribed, Record makes files of its audio
 // (pipeline/recording), and Retain takes the logs after that.
 //
+// Locks: keptFile.mu is taken before records.mu.
+//
 // Per track there is one goroutine that transcribes (plus what
 // transcribe.Supervisor needs); the Pipeline waits for all of them in Close.
 package pipeline

@@ -19,13 +19,14 @@ const (
 	retryLast     = time.Hour
 )
 
-// records is what is being recorded, and what must not be.
+// records is what is being recorded and read, and what must not be.
 type records struct {
 	mu      sync.Mutex // guards what follows
 	meeting string     // the one that is being recorded; "" for none
 	cancel  context.CancelFunc
 	done    chan struct{}
 	erasing map[string]int
+	readers map[*keptFile]bool // the recordings that are being read
 }
 
 // retry is when a recording that failed is tried again.
@@ -155,8 +156,8 @@ func (r *records) begin(id string, cancel context.CancelFunc) (end func(), ok bo
 	}, true
 }
 
-// stopRecording ends the recording of a meeting, and keeps it from beginning
-// again until release is called.
+// stopRecording ends the recording of a meeting and the reading of its recordings,
+// and keeps both from beginning again until release is called.
 func (p *Pipeline) stopRecording(id string) (release func()) {
 	r := &p.records
 	r.mu.Lock()
@@ -169,9 +170,18 @@ func (p *Pipeline) stopRecording(id string) (release func()) {
 		r.cancel()
 		done = r.done
 	}
+	var reading []*keptFile
+	for k := range r.readers {
+		if k.meeting == id {
+			reading = append(reading, k)
+		}
+	}
 	r.mu.Unlock()
 	if done != nil {
 		<-done
+	}
+	for _, k := range reading {
+		_ = k.Close() // it was read only
 	}
 	return func() {
 		r.mu.Lock()

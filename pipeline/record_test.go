@@ -224,3 +224,56 @@ func names(files map[string]int64) (names []string) {
 	}
 	return names
 }
+
+// Who downloads a recording slowly does not keep its bytes when the meeting is
+// erased: the file is closed under them, and what they were not sent they never
+// get. Who reads another meeting's is not disturbed.
+func TestEraseWhileRead(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		s, _ := w.recorder(quiet)
+		stop := s.work(-1)
+		recorded := func() string {
+			id, _ := s.speak(t, opus(150))
+			must[meeting.Meeting](t)(s.End(t.Context(), id))
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			return id
+		}
+		id, otherID := recorded(), recorded()
+		open := func(id string) meeting.Recording {
+			r := must[meeting.Recording](t)(s.Mix(t.Context(), id))
+			must[int](t)(io.ReadFull(r.Kept, make([]byte, 100)))
+			return r
+		}
+		read, closed, other := open(id), open(id), open(otherID)
+		check(t, closed.Kept.Close())
+		check(t, s.Erase(t.Context(), id))
+		if file := read.Kept.(*keptFile).file; file != nil {
+			t.Error("the file is still open")
+		}
+		if n, err := read.Kept.Read(make([]byte, 1)); n > 0 || !errors.Is(err, errErased) {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+		if _, err := read.Kept.Seek(0, io.SeekStart); !errors.Is(err, errErased) {
+			t.Error(err)
+		}
+		check(t, read.Kept.Close())
+		if rest := must[[]byte](t)(io.ReadAll(other.Kept)); len(rest) == 0 {
+			t.Error("the other meeting's recording ended, too")
+		}
+		check(t, other.Kept.Close())
+		if n := len(s.records.readers); n > 0 {
+			t.Errorf("%d readers are left", n)
+		}
+		// Whoever found the meeting just before gets nothing once it is being erased.
+		m := must[meeting.Meeting](t)(s.Meeting(t.Context(), otherID))
+		release := s.stopRecording(otherID)
+		var late meeting.Recording
+		if err := s.kept(t.Context(), m, mixKey(m.ID), &late); !errors.Is(err, meeting.ErrNotFound) || late.Kept != nil {
+			t.Errorf("too late: %v", err)
+		}
+		release()
+		s.finish(t)
+		stop()
+	})
+}

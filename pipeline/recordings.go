@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"hash/fnv"
 	"io"
 	"iter"
@@ -40,22 +39,6 @@ func (p *Pipeline) Opus(ctx context.Context, meetingID, trackID string) (r meeti
 	}
 	r.Write = func(w io.Writer) error { return p.writeOpus(ctx, m, row, w) }
 	return r, p.kept(ctx, m, opusKey(m.ID, row.ID), &r)
-}
-
-// kept puts the file into r, if it is kept.
-func (p *Pipeline) kept(ctx context.Context, m meeting.Meeting, key string, r *meeting.Recording) error {
-	if p.cfg.Recordings == nil || m.RecordedAt == nil {
-		return nil
-	}
-	f, err := p.cfg.Recordings.Open(ctx, key)
-	if errors.Is(err, recording.ErrNotKept) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	r.Kept, r.At = f, f.ModTime()
-	return nil
 }
 
 func (p *Pipeline) writeMix(ctx context.Context, m meeting.Meeting, w io.Writer) error {

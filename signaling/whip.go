@@ -135,7 +135,7 @@ func offerProblem(err error) error {
 func participant(r *http.Request) (transcript.Participant, error) {
 	q := r.URL.Query()
 	name := strings.TrimSpace(strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
+		if unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) { // those turn around what stands beside the name
 			return -1
 		}
 		return c

@@ -356,3 +356,21 @@ func TestICEServer(t *testing.T) {
 		})
 	}
 }
+
+// Characters that turn around what stands beside them are no part of a name.
+func TestParticipantName(t *testing.T) {
+	for _, c := range [][2]string{
+		{"Ada", "Ada"},
+		{" \u202eevil\u2066 \u200f", "evil"},
+		{"a\x00\u0085b", "ab"},
+		{"\u202e", "Guest"},
+		{"", "Guest"},
+		{"שרה", "שרה"},
+	} {
+		given, want := c[0], c[1]
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/?"+url.Values{"name": {given}}.Encode(), http.NoBody)
+		if p, err := participant(r); err != nil || p.Name != want {
+			t.Errorf("%q: %q, %v", given, p.Name, err)
+		}
+	}
+}

@@ -20,6 +20,9 @@ const path = `/v1/meetings/${encodeURIComponent(id)}`;
 let meeting;
 let shownState = '';
 let completeSince = 0;
+let built = ''; // what the links were made of
+let failing = false; // the last look at the meeting failed
+let timer;
 
 const order = new Map(); // participant → colour, by the order in which they came
 function colorOf(participant) {
@@ -47,19 +50,22 @@ function seek(ms, play) {
 // ---- what is shown ----
 
 async function update() {
+  clearTimeout(timer);
   try {
     meeting = await api.getMeeting(id);
-    notice('');
+    if (failing) notice('');
+    failing = false;
     for (const p of meeting.participants) colorOf(p.id);
     showHead();
     showAudio();
     coverage.render(meeting);
     if (meeting.state !== shownState) await showAll();
   } catch (err) {
+    failing = true;
     failed(err);
     if (!err.retry) return;
   }
-  if (!finished()) setTimeout(update, lookAgainMs);
+  if (!finished()) timer = setTimeout(update, lookAgainMs);
 }
 
 function finished() {
@@ -81,28 +87,40 @@ function showHead() {
   $('state').dataset.state = meeting.state;
   setText($('state'), meetingState(meeting.state));
   show($('state'), true);
-  show($('end-meeting'), meeting.state === 'live');
-  $('transcripts').replaceChildren(...formats.map((f) => el('li', {}, transcriptLink(meeting, f))));
-  if (meeting.state === 'live') {
-    const link = el('a', { href: `/?room=${meeting.room}` }, `Go to the room ${meeting.room}`);
-    notice('live', 'This meeting is still going on, and this page shows it up to when it was opened. ', link);
-  }
+  const live = meeting.state === 'live';
+  show($('end-meeting'), live);
+  show($('erase'), !live); // it is refused
+  show($('live-note'), live);
+  $('live-link').href = `/?room=${meeting.room}`;
 }
 
 function showAudio() {
   const over = meeting.state === 'complete' || meeting.state === 'incomplete';
   if (!over) player.none(meeting.state === 'live' ? 'The recording can be played when the meeting is over.' : 'The recording comes when the transcript is finished.');
+  else if (!meeting.recorded_at && meeting.tracks.some((t) => t.audio === 'expired')) player.none('The audio of this meeting is not kept any more.');
   else if (!meeting.recorded_at && !waitedForRecording()) player.none('The recording is being made…');
   else player.load(`${path}/audio.flac`);
-  const links = over ? [fileLink(`${path}/audio.flac`, `${meeting.room}-${id}.flac`, 'Everybody, FLAC', { label: 'Recording of everybody as FLAC', data: { testid: 'download-flac' } })] : [];
+  showLinks(over);
+}
+
+// Made anew only when there are others: who is on one with the keyboard stays there.
+function showLinks(over) {
+  const kept = meeting.tracks.map((t) => ({ opus: meeting.recorded_at || t.audio !== 'expired', wav: t.audio !== 'expired' }));
+  const now = JSON.stringify([over, kept]);
+  if (now === built) return;
+  built = now;
+  $('transcripts').replaceChildren(...formats.map((f) => el('li', {}, transcriptLink(meeting, f))));
+  const all = over && kept.every((k) => k.opus) && kept.length > 0;
+  const links = all ? [fileLink(`${path}/audio.flac`, `${meeting.room}-${id}.flac`, 'Everybody, FLAC', { label: 'Recording of everybody as FLAC', data: { testid: 'download-flac' } })] : [];
   for (const [n, t] of meeting.tracks.entries()) {
     const who = meeting.participants.find((p) => p.id === t.participant)?.name || 'Someone';
     for (const [format, name] of [['opus', 'Opus'], ['wav', 'WAV']]) {
+      if (!kept[n][format]) continue;
       links.push(fileLink(`${path}/tracks/${t.id}/audio.${format}`, `${who}-${n + 1}.${format}`, `${who}, ${name}`, { label: `Audio of ${who} as ${name}, part ${n + 1}`, data: { testid: `download-${format}` } }));
     }
   }
   $('recordings').replaceChildren(...links.map((a) => el('li', {}, a)));
-  setText($('recordings-hint'), links.length ? 'Opus: as it was sent. WAV: as it was transcribed.' : 'No audio was received.');
+  setText($('recordings-hint'), links.length ? 'Opus: as it was sent. WAV: as it was transcribed.' : kept.length ? 'The audio is not kept any more.' : 'No audio was received.');
 }
 
 async function showAll() {
@@ -145,7 +163,7 @@ function notice(code, ...content) {
 
 function fromAddress() {
   const t = Number(new URLSearchParams(location.hash.slice(1)).get('t') ?? NaN);
-  if (Number.isFinite(t)) seek(1000 * t, false);
+  if (Number.isFinite(t) && t >= 0) seek(Math.min(1000 * t, timeline.duration), false);
 }
 addEventListener('hashchange', fromAddress);
 
@@ -172,7 +190,10 @@ $('end-meeting').addEventListener('click', async () => {
   update();
 });
 
-$('erase').addEventListener('click', () => $('erase-dialog').showModal());
+$('erase').addEventListener('click', () => {
+  $('erase-dialog').returnValue = ''; // of the time before: Escape leaves it as it is
+  $('erase-dialog').showModal();
+});
 $('erase-dialog').addEventListener('close', async () => {
   if ($('erase-dialog').returnValue !== 'erase') return;
   try {

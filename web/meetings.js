@@ -24,6 +24,10 @@ async function load(cursor = '') {
     $('room').value = room;
     show($('found'), q !== '');
     show($('meetings'), q === '');
+    next = '';
+    for (const list of [$('found'), $('meetings')]) list.replaceChildren();
+    setText($('sum'), '');
+    show($('more'), false);
   }
   if (room && !validRoom(room)) return problem('A room’s name has small letters, digits, “-” and “_”.');
   problem('');

@@ -258,7 +258,7 @@ func (s *Sender) deliver(ctx context.Context, d store.Delivery) (wait time.Durat
 		defer cancel()
 		return 0, s.cfg.Outbox.Delivered(ctx, d.N)
 	case ctx.Err() != nil:
-		return 0, nil //nolint:nilerr // it was us who gave up; the event waits for the next start
+		return 0, nil
 	}
 	s.failed.Add(1)
 	log := s.cfg.Logger.With("endpoint", s.cfg.Endpoint.Text, "event", d.Type, "id", d.ID, "err", f.err)

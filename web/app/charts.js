@@ -80,6 +80,7 @@ function options({ say, sideways = false, stacked = false, many, max }) {
     ticks: { color: text, callback: (v) => say(v), maxTicksLimit: 5 },
   };
   const names = { stacked, grid: { display: false }, border: { color: line }, ticks: { color: text, autoSkip: !sideways, maxRotation: 0 } };
+  if (sideways) names.ticks.callback = shortName;
   return {
     animation: false,
     responsive: true,
@@ -92,6 +93,12 @@ function options({ say, sideways = false, stacked = false, many, max }) {
       tooltip: { callbacks: { label: (i) => ` ${many ? `${i.dataset.label}: ` : ''}${say(sideways ? i.parsed.x : i.parsed.y)}` } },
     },
   };
+}
+
+// What does not fit would be cut off at its beginning.
+function shortName(index) {
+  const name = [...this.getLabelForValue(index)];
+  return name.length > 20 ? `${name.slice(0, 19).join('')}…` : name.join('');
 }
 
 function draw(figure, label, rem, config) {

@@ -6,6 +6,7 @@ import { api } from './api.js';
 export class Player {
   #audio = $('audio');
   #onTime;
+  #asked = 0; // where it was to go, in s: there may be nothing to play yet
 
   /** @param {(ms: number) => void} onTime called at each frame while it plays */
   constructor(onTime) {
@@ -26,9 +27,8 @@ export class Player {
   load(src, words = '') {
     setText($('audio-words'), words);
     if (this.#audio.getAttribute('src') === src) return;
-    const at = this.#audio.currentTime;
     this.#audio.src = src;
-    if (at > 0) this.#audio.currentTime = at;
+    if (this.#asked > 0) this.#audio.currentTime = this.#asked;
     show(this.#audio, true);
     show($('rate-label'), true);
   }
@@ -46,7 +46,8 @@ export class Player {
 
   /** @param {number} ms */
   seek(ms) {
-    if (this.loaded) this.#audio.currentTime = ms / 1000;
+    this.#asked = ms / 1000;
+    if (this.loaded) this.#audio.currentTime = this.#asked;
     this.#onTime(ms);
   }
 

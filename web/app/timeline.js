@@ -48,6 +48,10 @@ export class Timeline {
     this.#node.addEventListener('keydown', (e) => this.#key(e));
   }
 
+  get duration() {
+    return this.#duration;
+  }
+
   #key(e) {
     const steps = { ArrowLeft: -5_000, ArrowDown: -5_000, ArrowRight: 5_000, ArrowUp: 5_000, PageDown: -60_000, PageUp: 60_000, Home: -Infinity, End: Infinity };
     const step = steps[e.key];

@@ -95,7 +95,7 @@ export class Api {
     const headers = { ...(await this.headers()), .../** @type {Record<string, string>} */ (init.headers) };
     const signal = init.signal ?? AbortSignal.timeout(deadlineMs);
     const res = await fetch(this.url(path, query), { cache: 'no-store', ...init, signal, headers }).catch((err) => {
-      throw init.signal?.aborted ? err : noServer(err);
+      throw init.signal?.aborted ? err : noServer(err, this.url(path));
     });
     if (!res.ok) throw await fromResponse(res);
     return res;

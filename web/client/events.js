@@ -42,7 +42,7 @@ export async function follow(o) {
       err = connectionLost(); // a stream has no end of its own
     } catch (e) {
       if (o.signal.aborted) return;
-      err = e instanceof VerbatimError ? e : opened ? connectionLost(e) : noServer(e);
+      err = e instanceof VerbatimError ? e : opened ? connectionLost(e) : noServer(e, o.url);
       if (!err.retry) throw err;
     }
     if (o.signal.aborted) return;

@@ -8,6 +8,7 @@ import { VerbatimError } from './problem.js';
 export class Input {
   #o;
   #deviceId;
+  #away = ''; // the one that was chosen, while the default is in its place
   /** @type {boolean} */
   #muted;
   #meter;
@@ -28,7 +29,7 @@ export class Input {
    * @param {(c: MediaStreamConstraints) => Promise<MediaStream>} [o.getUserMedia]
    * @param {() => RTCPeerConnection|undefined} o.connection knows the level in some browsers
    * @param {(track: MediaStreamTrack) => void} o.onTrack this one is to be sent from now on
-   * @param {(devices: Device[]) => void} o.onDevices one came or went
+   * @param {(devices: Device[]) => void} o.onDevices one came or went, or another is in use
    * @param {(level: number) => void} o.onLevel
    * @param {(err: VerbatimError) => void} o.onError what happened to the microphone in use
    */
@@ -54,15 +55,24 @@ export class Input {
     if (this.#track) this.#track.enabled = !on;
   }
 
-  /** Opens the microphone, unless stop() comes first; throws a VerbatimError. */
+  /**
+   * Opens the microphone, unless stop() comes first; throws a VerbatimError. One
+   * that was chosen another day and is not there today is replaced by the default.
+   */
   async open() {
     const choice = ++this.#choices;
-    const wanted = this.#deviceId;
-    const track = await this.#get(wanted);
+    const wanted = (this.#deviceId = this.#away || this.#deviceId);
+    let away = (this.#away = '');
+    const track = await this.#get(wanted).catch((err) => {
+      if (!wanted || err.code !== 'no-microphone') throw err;
+      away = wanted;
+      return this.#get('');
+    });
     if (choice !== this.#choices) return track.stop();
     this.#use(track);
     this.#watch();
     if (wanted !== this.#deviceId) await this.choose(this.#deviceId).catch(() => {}); // chosen meanwhile
+    else if (away) [this.#away, this.#deviceId] = [away, ''];
   }
 
   /**
@@ -73,6 +83,7 @@ export class Input {
   async choose(deviceId) {
     try {
       await this.#take(deviceId);
+      this.#away = '';
     } catch (err) {
       this.#o.onError(/** @type {VerbatimError} */ (err));
       throw err;
@@ -116,19 +127,31 @@ export class Input {
     this.#meter.start(track, this.#o.connection);
     this.#o.onTrack(track);
     old?.stop();
+    if (old) this.#tellDevices();
   }
 
   #watch() {
     this.#watching?.abort();
     const { signal } = (this.#watching = new AbortController());
     const look = async () => {
-      const devices = await microphones().catch(() => []);
-      if (signal.aborted) return;
-      this.#o.onDevices(devices);
+      const devices = await this.#tellDevices();
+      const back = this.#away;
+      if (back && devices.some((d) => d.id === back)) {
+        await this.#take(back).catch(() => {});
+        if (this.#deviceId === back) this.#away = '';
+      }
       // There was none when the last one went away, or only this tells of it.
       if (this.#track?.readyState === 'ended') this.#unplugged(this.#track);
     };
     globalThis.navigator?.mediaDevices?.addEventListener?.('devicechange', look, { signal });
+  }
+
+  async #tellDevices() {
+    const signal = this.#watching?.signal;
+    const devices = await microphones().catch(() => []);
+    if (!signal || signal.aborted) return [];
+    this.#o.onDevices(devices);
+    return devices;
   }
 
   // Any other microphone is better than silence. Browsers tell of one that is
@@ -137,6 +160,7 @@ export class Input {
   #unplugged(track) {
     if (track !== this.#track) return;
     this.#tell(new VerbatimError('microphone-lost'));
+    this.#away ||= this.#deviceId;
     this.#reopening ??= this.#take('')
       .catch((err) => this.#tell(err))
       .finally(() => (this.#reopening = undefined));

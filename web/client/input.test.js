@@ -2,14 +2,21 @@ import test from 'node:test';
 import assert from 'node:assert/strict';
 import { Input } from './input.js';
 
+// The machine's devices: those of the room that was made last.
+let mediaDevices;
+Object.defineProperty(globalThis, 'navigator', { value: Object.defineProperty({}, 'mediaDevices', { get: () => mediaDevices }) });
+
 /** Microphones by id; those that are asked for are opened when the test says so. */
 function room(t, options) {
-  const r = { tracks: [], sent: [], errors: [], asked: [], plugged: new Set(['', 'usb']), held: [] };
+  const r = { tracks: [], sent: [], errors: [], asked: [], told: [], plugged: new Set(['', 'usb']), held: [] };
+  const machine = (mediaDevices = Object.assign(new EventTarget(), {
+    enumerateDevices: async () => [...r.plugged].map((id) => ({ kind: 'audioinput', deviceId: id || 'built-in', label: id })).filter((d) => d.label),
+  }));
   r.input = new Input({
     ...options,
     connection: () => undefined,
     onTrack: (track) => r.sent.push(track.id),
-    onDevices() {},
+    onDevices: (devices) => r.told.push(devices.map((d) => d.id).join()),
     onLevel() {},
     onError: (err) => r.errors.push(err.code),
     async getUserMedia({ audio }) {
@@ -34,6 +41,12 @@ function room(t, options) {
     r.plugged.delete(track.id);
     track.readyState = 'ended';
     track.dispatchEvent(new Event('ended'));
+    machine.dispatchEvent(new Event('devicechange'));
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  r.plug = async (id) => {
+    r.plugged.add(id);
+    machine.dispatchEvent(new Event('devicechange'));
     await new Promise((resolve) => setImmediate(resolve));
   };
   t.after(() => r.input.stop());
@@ -69,6 +82,57 @@ test('the chosen microphone is unplugged: the default takes its place', async (t
   assert.deepEqual(r.errors, ['microphone-lost', 'microphone-lost', 'no-microphone']);
   r.tracks[0].dispatchEvent(new Event('ended')); // of old
   assert.equal(r.errors.length, 3);
+});
+
+test('the chosen microphone is plugged in again: it is used again, and that is told', async (t) => {
+  const r = room(t, { deviceId: 'usb' });
+  await r.input.open();
+  await r.unplug(r.tracks[0]);
+  assert.equal(r.told.at(-1), '');
+  await r.plug('other'); // nobody asked for it
+  assert.deepEqual([r.sent, r.told.at(-1)], [['usb', ''], 'other']);
+  await r.plug('usb');
+  assert.deepEqual([r.sent, r.input.deviceId, r.told.at(-1)], [['usb', '', 'usb'], 'usb', 'other,usb']);
+  assert.deepEqual(r.tracks.map((k) => k.readyState), ['ended', 'ended', 'live']);
+
+  await r.unplug(r.tracks[2]);
+  await r.input.choose('other'); // what was chosen before is of no interest any more
+  await r.plug('usb');
+  assert.equal(r.input.deviceId, 'other');
+  assert.deepEqual(r.errors, ['microphone-lost', 'microphone-lost']);
+});
+
+test('the only microphone is plugged in again, or another one first', async (t) => {
+  for (const first of ['usb', 'other']) {
+    const r = room(t, { deviceId: 'usb' });
+    r.plugged.delete('');
+    await r.input.open();
+    await r.unplug(r.tracks[0]);
+    assert.deepEqual([r.sent, r.errors], [['usb'], ['microphone-lost', 'no-microphone']]);
+    if (first === 'other') {
+      r.plugged.add('');
+      await r.plug('other');
+      assert.deepEqual(r.sent, ['usb', '']);
+    }
+    await r.plug('usb');
+    assert.equal(r.sent.at(-1), 'usb');
+    assert.equal(r.errors.length, 2);
+  }
+});
+
+test('one that was chosen another day is not there: the default, until it is', async (t) => {
+  const r = room(t, { deviceId: 'headset' });
+  await r.input.open();
+  assert.deepEqual([r.sent, r.errors], [[''], []]);
+  r.input.stop();
+  await r.input.open(); // joined again
+  assert.deepEqual(r.asked, ['headset', '', 'headset', '']);
+  await r.plug('headset');
+  assert.deepEqual([r.sent.at(-1), r.input.deviceId], ['headset', 'headset']);
+
+  const none = room(t, { deviceId: 'headset' });
+  none.plugged.clear();
+  await assert.rejects(none.input.open(), { code: 'no-microphone' });
 });
 
 test('of two choices the last one made wins, whichever opens first', async (t) => {

@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 const here = import.meta.dirname;
 const tsc = join(here, 'node_modules/typescript/bin/tsc');
@@ -39,6 +40,19 @@ test('it holds what it needs and no more', () => {
   const modules = readdirSync(here).filter((name) => name.endsWith('.js') && !name.endsWith('.test.js'));
   assert.deepEqual(files.filter((name) => /^[^/]+\.js$/.test(name)).sort(), modules.sort());
   assert.deepEqual(files.filter((name) => /test|tsconfig|lock|(?<!\.d)\.ts$|node_modules/.test(name)), []);
+});
+
+// Of what is exported nothing is left out.
+test('README.md names all that there is', async () => {
+  const { Api, Verbatim } = await import(pathToFileURL(join(installed, 'verbatim.js')).href);
+  const types = (name) => readFileSync(join(installed, `types/${name}.d.ts`), 'utf8');
+  const fields = (name) => [...types('shapes').match(new RegExp(`^export interface ${name} \\{([^]*?)^\\}`, 'm'))[1].matchAll(/^ {4}(\w+)\??:/gm)].map(([, field]) => field);
+  const codes = [...types('problem').match(/const sentences: \{([^]*?)\}/)[1].matchAll(/^ +'?([\w-]+)'?:/gm)].map(([, code]) => code).filter((code) => code !== 'permission-denied-system');
+  const members = [Verbatim, Api].flatMap((c) => Object.getOwnPropertyNames(c.prototype)).filter((name) => name !== 'constructor');
+  const all = [...fields('Options'), ...fields('Events'), ...codes, ...members];
+  assert.ok(all.length > 60 && codes.length > 15, all.join());
+  const readme = readFileSync(join(installed, 'README.md'), 'utf8');
+  assert.deepEqual(all.filter((name) => !new RegExp(`\`${name}[\`(]`).test(readme)), []);
 });
 
 test('it can be imported where there is no browser', () => {

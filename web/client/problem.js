@@ -30,13 +30,14 @@ const sentences = {
 };
 
 /**
- * @typedef {keyof typeof sentences} Code
+ * @typedef {keyof typeof sentences} Sentence
+ * @typedef {Exclude<Sentence, 'permission-denied-system'>} Code
  */
 
 /** An error with a stable code and a sentence for people. */
 export class VerbatimError extends Error {
   /**
-   * @param {Code} code
+   * @param {Sentence} code
    * @param {object} [more]
    * @param {string} [more.message] what the server said, in place of our sentence
    * @param {number} [more.status] the HTTP status
@@ -48,6 +49,7 @@ export class VerbatimError extends Error {
   constructor(code, more = {}) {
     super(more.message || sentences[code], { cause: more.cause });
     this.name = 'VerbatimError';
+    /** @type {Code} */
     this.code = code === 'permission-denied-system' ? 'permission-denied' : code;
     this.status = more.status;
     this.retry = more.retry ?? false;
@@ -88,11 +90,18 @@ export async function fromResponse(res) {
 
 /**
  * The error of a fetch that got no response at all. Browsers say no more than
- * "failed", on purpose.
+ * "failed", on purpose, and so they do when a server does not answer pages of
+ * another origin.
  * @param {unknown} cause
+ * @param {string|URL} url what was asked for
  */
-export function noServer(cause) {
-  return new VerbatimError('no-server', { retry: true, cause });
+export function noServer(cause, url) {
+  const here = globalThis.location?.origin;
+  const message =
+    here && new URL(url, here).origin !== here
+      ? `The server does not answer. Check that it is running, that this computer is online, and that it answers pages of ${here} (serve --cors-origin ${here}).`
+      : '';
+  return new VerbatimError('no-server', { retry: true, cause, message });
 }
 
 /**
@@ -112,7 +121,7 @@ export function microphoneError(err) {
   return new VerbatimError(microphoneCode(err), { cause: err });
 }
 
-/** @returns {Code} */
+/** @returns {Sentence} */
 function microphoneCode(err) {
   switch (err?.name) {
     case 'NotAllowedError':

@@ -52,7 +52,7 @@ export interface Events {
   erased: { meeting: string };
   /** How loud the microphone is, 0 to 1. */
   level: number;
-  /** The microphones that there are now, when one came or went. */
+  /** The microphones that there are now, when one came or went, or another is in use. */
   devices: Device[];
   /** Once per failure, not per attempt. */
   error: VerbatimError;

@@ -98,7 +98,7 @@ export async function publish({ endpoint, headers, track, signal, iceServers = [
 export async function send(method, url, type, body, headers, signal, ms = answerMs) {
   const init = { method, headers: { 'Content-Type': type, ...headers }, body, signal: AbortSignal.any([signal, AbortSignal.timeout(ms)]) };
   const res = await fetch(url, init).catch((err) => {
-    throw signal.aborted ? err : noServer(err);
+    throw signal.aborted ? err : noServer(err, url);
   });
   if (!res.ok) throw await fromResponse(res);
   return res;

@@ -38,7 +38,7 @@ after(async () => {
  * Runs test with a page of the app that is in the room, as window.room. Without
  * speaks it has the browser's own fake microphones.
  */
-async function meet(name, room, test, { speaks = true } = {}) {
+async function meet(name, room, test, { speaks = true, ...options } = {}) {
   const browser = await browsers[name]();
   try {
     const page = await browser.newPage();
@@ -47,7 +47,7 @@ async function meet(name, room, test, { speaks = true } = {}) {
     await page.evaluateOnNewDocument(spy);
     if (name === 'firefox' && speaks) await hear(page, speech);
     await page.goto(app.url);
-    await page.evaluate(enter, server.url, room);
+    await page.evaluate(enter, server.url, room, options);
     await until(() => page.evaluate(() => window.told.includes('connected')), 'a connection', 30_000);
     await test(page);
     assert.deepEqual(complaints, []);
@@ -70,7 +70,7 @@ function spy() {
 }
 
 // Runs in the page.
-async function enter(url, room) {
+async function enter(url, room, options) {
   const { Verbatim } = await import(`${url}client/verbatim.js`);
   window.Verbatim = Verbatim;
   window.told = [];
@@ -81,7 +81,7 @@ async function enter(url, room) {
     window.track = stream.getAudioTracks()[0];
     return stream;
   };
-  window.room = new Verbatim({ url, room, name: 'Ada', participant: 'ada', token: 'nobody asks for it', getUserMedia });
+  window.room = new Verbatim({ url, room, name: 'Ada', participant: 'ada', token: 'nobody asks for it', getUserMedia, ...options });
   window.room.addEventListener('state', (e) => window.told.push(e.detail.state));
   window.room.addEventListener('error', (e) => window.told.push(e.detail.code));
   window.room.addEventListener('devices', (e) => window.told.push(`${e.detail.length} devices`));
@@ -169,13 +169,19 @@ for (const name of Object.keys(browsers)) {
       await meet(name, room, choose, { speaks: false });
     });
 
+    test('a microphone of another day that is not there', async () => {
+      const room = `remembered-${name}`;
+      await meet(name, room, () => heard(room, 1), { speaks: false, deviceId: 'of-another-day' });
+    });
+
     test('a microphone that is unplugged, the last one too, and one that is plugged in', async () => {
       const room = `unplugged-${name}`;
       await meet(name, room, async (page) => {
         await heard(room, 1);
         await page.evaluate(unplug, false);
-        await until(async () => (await told(page)).at(-1) === 'microphone-lost', 'the error');
+        await until(async () => (await told(page)).includes('microphone-lost'), 'the error');
         await until(() => page.evaluate(() => window.track.readyState === 'live'), 'another microphone');
+        await until(async () => /devices$/.test((await told(page)).at(-1)), 'the news of it');
         await heard(room, 1);
 
         await page.evaluate(unplug, true);
@@ -212,6 +218,55 @@ for (const name of Object.keys(browsers)) {
     });
   });
 }
+
+test('the chosen microphone takes its place again', async () => {
+  const again = async (page) => {
+    const chosen = await page.evaluate(async () => (await window.Verbatim.devices()).at(-1).id);
+    await page.evaluate((id) => window.room.setDevice(id), chosen);
+    const used = () => page.evaluate(() => window.room.deviceId);
+    assert.equal(await used(), chosen);
+    // Nothing can unplug Chromium's microphones, so it is hidden.
+    await page.evaluate((id) => {
+      const media = navigator.mediaDevices;
+      const list = media.enumerateDevices.bind(media);
+      media.enumerateDevices = async () => (await list()).filter((d) => !window.hidden || d.deviceId !== id);
+      window.hidden = true;
+      window.track.stop();
+      window.track.dispatchEvent(new Event('ended'));
+      media.dispatchEvent(new Event('devicechange'));
+    }, chosen);
+    await until(async () => ![chosen, ''].includes(await used()), 'another microphone');
+    await heard('again', 1);
+    await page.evaluate(() => {
+      window.hidden = false;
+      navigator.mediaDevices.dispatchEvent(new Event('devicechange'));
+    });
+    await until(async () => (await used()) === chosen, 'the chosen one');
+    await heard('again', 1);
+    assert.equal((await asked(page, 'POST')).length, 1);
+  };
+  await meet('chromium', 'again', again, { speaks: false });
+});
+
+test('a server that does not know the page’s origin: the page is told what to do', async () => {
+  const strict = await Server.start('client-strict', '--recognizer', 'none:');
+  const browser = await browsers.chromium();
+  try {
+    const page = await browser.newPage();
+    await page.goto(app.url);
+    const message = await page.evaluate(async (url) => {
+      const { Verbatim } = await import(`${url}client/verbatim.js`);
+      const room = new Verbatim({ url, room: 'strict' });
+      const error = new Promise((resolve) => room.addEventListener('error', (e) => resolve(`${e.detail.code}: ${e.detail.message}`)));
+      room.listen();
+      return error;
+    }, strict.url);
+    assert.match(message, new RegExp(`^no-server: .*\\(serve --cors-origin ${app.url}\\)`));
+  } finally {
+    await browser.close();
+    await strict.stop();
+  }
+});
 
 test('afterwards: what the server answers is what the types say; ended and erased', async () => {
   await meet('chromium', 'after', async (page) => {

@@ -149,9 +149,10 @@ func TestEraseBucketAway(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { next.EraseRest(ctx) })
 		lines.Reset()
+		wg.Go(func() { next.EraseRest(ctx) })
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if n := strings.Count(lines.String(), "cannot be finished"); n > len(ids) || len(told) > 0 {
 			t.Errorf("told of %d times, erased %v", n, told)
 		}

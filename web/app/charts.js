@@ -60,6 +60,7 @@ export function lineChart(figure, { label, labels, values, say, mark = -1, max }
           pointRadius: radius,
           pointHoverRadius: 6,
           spanGaps: true,
+          clip: false,
           tension: 0,
         },
       ],

@@ -21,7 +21,7 @@ export const metrics = {
   duration_ms: { name: 'Length', of: (n) => n.duration_ms, say: clock },
 };
 
-// With fewer meetings nothing is usual.
+// With fewer meetings nothing is usual, and with fewer points there is no line.
 const fewest = 3;
 
 // What of a meeting was counted says more than the rate that it is compared by.
@@ -76,7 +76,7 @@ export class InsightView {
     const spoken = stats.talk_ms > 0;
     show($('insight-none'), !spoken);
     for (const id of ['tiles', 'share', 'participation', 'speakers']) show($(id), spoken);
-    show($('balance'), spoken && stats.balance !== null);
+    show($('balance'), spoken && stats.balance !== null && stats.timeline.buckets.length >= fewest);
     this.#draw = [];
     if (spoken) {
       $('tiles').replaceChildren(...tiles(stats).map(tile));
@@ -107,7 +107,7 @@ export class InsightView {
       say: minutes,
       stacked: true,
     });
-    if (stats.balance === null) return;
+    if ($('balance').hidden) return;
     lineChart($('balance'), {
       label: `Balance over time; ${percent(stats.balance)} of the whole meeting`,
       labels: times,
@@ -131,8 +131,8 @@ export class InsightView {
       ['Turns', (p) => String(p.turns)],
       ['Longest', longest],
       ['Words a minute', (p) => (p.words_per_minute === null ? '–' : whole(p.words_per_minute))],
-      ['Inter­rupted others', (p) => String(p.interruptions)],
-      ['Was inter­rupted', (p) => String(p.interrupted)],
+      ['Interrupted others', (p) => String(p.interruptions)],
+      ['Was interrupted', (p) => String(p.interrupted)],
     ];
     const rows = columns.map(([name, of]) =>
       el('tr', {}, el('th', { scope: 'row' }, name), ...stats.participants.map((p) => el('td', {}, of(p)))),

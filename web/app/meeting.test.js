@@ -1,6 +1,6 @@
 import test from 'node:test';
 import assert from 'node:assert/strict';
-import { marks, pieces, searchMarks } from './words.js';
+import { length, marks, pieces, searchMarks } from './words.js';
 import { spans } from './timeline.js';
 import { tiles } from './insight.js';
 
@@ -33,6 +33,14 @@ test('marks of a search: whole words, and the beginning of one for the last', ()
   assert.deepEqual(searchMarks('The other then the', 'the'), ['', 'The', ' other ', 'the', 'n ', 'the', '']);
   assert.deepEqual(searchMarks('fridays on friday, released', 'friday rel'), ['fridays on ', 'friday', ', ', 'rel', 'eased']);
   assert.deepEqual(searchMarks('a.b (c', '.('), ['a.b (c']);
+});
+
+test('a meeting is as long as somebody was there', () => {
+  const at = (s) => `2026-03-04T09:00:${s}Z`;
+  const m = { state: 'complete', started_at: at('00'), ended_at: at('50'), participants: [{ left_at: at('10') }, { left_at: at('30') }] };
+  assert.equal(length(m, 0), '0:30');
+  assert.equal(length({ ...m, participants: [] }, 0), '0:50');
+  assert.equal(length({ ...m, state: 'live', ended_at: null, participants: [{ left_at: null }] }, Date.parse(at('20'))), '0:20');
 });
 
 test('spans of talk: what cannot be told apart is one, and what is short can be seen', () => {

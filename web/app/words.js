@@ -215,7 +215,12 @@ export function day(at) {
   return new Date(at).toLocaleString([], { weekday: 'short', day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' });
 }
 
-/** How long a meeting is, up to now if it is live. */
+/**
+ * How long a meeting was: until the last one left, which is before it ended, or up
+ * to now if it is live.
+ */
 export function length(m, now) {
-  return clock((m.ended_at ? Date.parse(m.ended_at) : now) - Date.parse(m.started_at));
+  const left = m.participants.map((p) => Date.parse(p.left_at));
+  const end = m.state === 'live' ? now : Math.min(Date.parse(m.ended_at), ...(left.length ? [Math.max(...left)] : []));
+  return clock(end - Date.parse(m.started_at));
 }

@@ -203,9 +203,9 @@ export class Verbatim extends /** @type {new () => Target<Events>} */ (EventTarg
     return this.api.erase(this.#which(meeting));
   }
 
-  /** @param {string} id @returns {Promise<Meeting>} */
-  getMeeting(id) {
-    return this.api.getMeeting(id);
+  /** A meeting as it is now, by default the current one. @param {string} [meeting] @returns {Promise<Meeting>} */
+  async getMeeting(meeting) {
+    return this.api.getMeeting(this.#which(meeting));
   }
 
   /** The meetings of this room, or of the one that is asked for. @param {PageOfRoom} [page] @returns {Promise<MeetingList>} */

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,9 +38,9 @@ type receiver struct {
 	secret string
 	answer func(n int, e string, w http.ResponseWriter) // nil: 204
 	mu     sync.Mutex
-	got    []string // "room" of each event that came
-	at     []time.Time
-	ids    []string
+	rooms  []string // of each event that came
+	times  []time.Time
+	hooks  []string // webhook-id
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -56,10 +57,10 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.t.Errorf("%s %s %v", req.Method, body, err)
 	}
 	r.mu.Lock()
-	r.got = append(r.got, e.Data.Meeting.Room)
-	r.at = append(r.at, time.Now())
-	r.ids = append(r.ids, req.Header.Get("Webhook-Id"))
-	n := len(r.got)
+	r.rooms = append(r.rooms, e.Data.Meeting.Room)
+	r.times = append(r.times, time.Now())
+	r.hooks = append(r.hooks, req.Header.Get("Webhook-Id"))
+	n := len(r.rooms)
 	r.mu.Unlock()
 	if r.answer == nil {
 		w.WriteHeader(http.StatusNoContent)
@@ -79,12 +80,41 @@ func (r *receiver) RoundTrip(req *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
+// What came, copied: it goes on coming.
+func (r *receiver) got() []string   { return copied(r, &r.rooms) }
+func (r *receiver) at() []time.Time { return copied(r, &r.times) }
+func (r *receiver) ids() []string   { return copied(r, &r.hooks) }
+
+func copied[T any](r *receiver, all *[]T) []T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(*all)
+}
+
+// buffer is a log that can be read while it is written.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
 // world is a store and the sender of one endpoint.
 type world struct {
 	*testing.T
 	store  *store.Store
 	sender *Sender
-	logged bytes.Buffer
+	logged buffer
 	rooms  int
 }
 
@@ -155,10 +185,16 @@ func inBubble(t *testing.T, r *receiver, test func(w *world)) {
 	})
 }
 
+// pass lets time go by, and what happens then be done.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func (r *receiver) want(t *testing.T, got ...string) {
 	t.Helper()
-	if !slices.Equal(r.got, got) {
-		t.Errorf("got %v, want %v", r.got, got)
+	if !slices.Equal(r.got(), got) {
+		t.Errorf("got %v, want %v", r.got(), got)
 	}
 }
 
@@ -170,7 +206,7 @@ func TestInOrder(t *testing.T) {
 		}
 		synctest.Wait()
 		r.want(t, "a", "b", "c")
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		w.meet()
 		synctest.Wait()
 		r.want(t, "a", "b", "c", "d")
@@ -186,9 +222,9 @@ func TestAway(t *testing.T) {
 	for name, status := range map[string]int{"no connection": noConnection, "too many": 429, "bad gateway": 502, "unavailable": 503, "gateway timeout": 504, "moved": 308, "wrong secret": 401, "wrong address": 404} {
 		t.Run(name, func(t *testing.T) {
 			r := &receiver{}
-			back := false
+			var back atomic.Bool
 			r.answer = func(_ int, _ string, w http.ResponseWriter) {
-				if back {
+				if back.Load() {
 					w.WriteHeader(http.StatusOK)
 					return
 				}
@@ -200,21 +236,21 @@ func TestAway(t *testing.T) {
 				w.meet() // is no reason to try earlier
 				synctest.Wait()
 				r.want(t, "a")
-				time.Sleep(time.Hour)
-				tries := len(r.got)
+				pass(time.Hour)
+				tries := len(r.got())
 				if tries < 15 || tries > 30 {
 					t.Errorf("%d attempts in an hour", tries)
 				}
 				for i := 1; i < tries; i++ {
-					if r.got[i] != "a" || r.ids[i] != r.ids[0] {
-						t.Errorf("attempt %d was %s %s", i, r.got[i], r.ids[i])
+					if r.got()[i] != "a" || r.ids()[i] != r.ids()[0] {
+						t.Errorf("attempt %d was %s %s", i, r.got()[i], r.ids()[i])
 					}
 				}
-				if gap := r.at[tries-1].Sub(r.at[tries-2]); gap < 3*time.Minute || gap > lastDelay {
+				if gap := r.at()[tries-1].Sub(r.at()[tries-2]); gap < 3*time.Minute || gap > lastDelay {
 					t.Errorf("the last two attempts are %v apart", gap)
 				}
-				back = true
-				time.Sleep(lastDelay)
+				back.Store(true)
+				pass(lastDelay)
 				r.want(t, append(slices.Repeat([]string{"a"}, tries+1), "b")...)
 				if s := w.sender.Stats(); s.Delivered != 2 || s.Failed != int64(tries) || s.Pending != 0 {
 					t.Errorf("%+v", s)
@@ -237,9 +273,9 @@ func TestRetryAfter(t *testing.T) {
 	}
 	inBubble(t, r, func(w *world) {
 		w.meet()
-		time.Sleep(599 * time.Second)
+		pass(599 * time.Second)
 		r.want(t, "a")
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		r.want(t, "a", "a")
 	})
 }
@@ -255,30 +291,30 @@ func TestNotDeaf(t *testing.T) {
 				w.Fatal(err)
 			}
 		},
-		"given up": func(*world) { time.Sleep(25 * time.Hour) },
+		"given up": func(*world) { pass(25 * time.Hour) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &receiver{}
-			down := true
+			var up atomic.Bool
 			r.answer = func(_ int, _ string, w http.ResponseWriter) {
-				if down {
+				if !up.Load() {
 					w.WriteHeader(http.StatusServiceUnavailable)
 				}
 			}
 			inBubble(t, r, func(w *world) {
 				w.meet()
-				time.Sleep(time.Second / 2)
+				pass(time.Second / 2)
 				end(w)
-				down = false
+				up.Store(true)
 				w.meet()
-				time.Sleep(lastDelay)
-				if last := r.got[len(r.got)-1]; last != "b" {
-					t.Errorf("got %v", r.got)
+				pass(lastDelay)
+				if last := r.got()[len(r.got())-1]; last != "b" {
+					t.Errorf("got %v", r.got())
 				}
 				w.meet()
 				synctest.Wait()
-				if last := r.got[len(r.got)-1]; last != "c" {
-					t.Errorf("then %v", r.got)
+				if last := r.got()[len(r.got())-1]; last != "c" {
+					t.Errorf("then %v", r.got())
 				}
 			})
 		})
@@ -292,8 +328,8 @@ func TestRefusesAll(t *testing.T) {
 		for range 20 {
 			w.meet()
 		}
-		time.Sleep(23 * time.Hour)
-		if n := len(r.got); n < 20 || n > 23*60/4+60 {
+		pass(23 * time.Hour)
+		if n := len(r.got()); n < 20 || n > 23*60/4+60 {
 			t.Errorf("%d attempts", n)
 		}
 		if n := strings.Count(w.logged.String(), "level=WARN"); n > 20 {
@@ -316,13 +352,13 @@ func TestPoison(t *testing.T) {
 			inBubble(t, r, func(w *world) {
 				w.meet()
 				w.meet()
-				time.Sleep(5 * time.Second)
-				if slices.Contains(r.got, "b") {
-					t.Errorf("at once: %v", r.got)
+				pass(5 * time.Second)
+				if slices.Contains(r.got(), "b") {
+					t.Errorf("at once: %v", r.got())
 				}
-				time.Sleep(time.Minute)
-				if want := append(slices.Repeat([]string{"a"}, patience+1), "b"); !slices.Equal(r.got[:min(len(want), len(r.got))], want) {
-					t.Errorf("got %v, want %v", r.got, want)
+				pass(time.Minute)
+				if want := append(slices.Repeat([]string{"a"}, patience+1), "b"); !slices.Equal(r.got()[:min(len(want), len(r.got()))], want) {
+					t.Errorf("got %v, want %v", r.got(), want)
 				}
 			})
 		})
@@ -365,15 +401,15 @@ func TestRefused(t *testing.T) {
 		w.meet()
 		synctest.Wait()
 		r.want(t, "a", "b")
-		time.Sleep(23 * time.Hour)
-		tries := len(r.got)
-		if tries < 15 || tries > 40 || r.at[tries-1].Sub(r.at[0]) < 20*time.Hour {
-			t.Errorf("%d attempts, the last after %v", tries, r.at[tries-1].Sub(r.at[0]))
+		pass(23 * time.Hour)
+		tries := len(r.got())
+		if tries < 15 || tries > 40 || r.at()[tries-1].Sub(r.at()[0]) < 20*time.Hour {
+			t.Errorf("%d attempts, the last after %v", tries, r.at()[tries-1].Sub(r.at()[0]))
 		}
 		if s := w.sender.Stats(); s.GivenUp != 0 {
 			t.Errorf("%+v", s)
 		}
-		time.Sleep(4 * time.Hour)
+		pass(4 * time.Hour)
 		if s := w.sender.Stats(); s.GivenUp != 1 || s.Delivered != 1 {
 			t.Errorf("%+v", s)
 		}
@@ -384,13 +420,13 @@ func TestGivenUpAfterADay(t *testing.T) {
 	r := &receiver{answer: func(_ int, _ string, w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) }}
 	inBubble(t, r, func(w *world) {
 		w.meet()
-		time.Sleep(12 * time.Hour)
+		pass(12 * time.Hour)
 		w.meet()
-		time.Sleep(13 * time.Hour)
+		pass(13 * time.Hour)
 		if s := w.sender.Stats(); s.GivenUp != 1 {
 			t.Errorf("%+v", s)
 		}
-		if last := r.got[len(r.got)-1]; last != "b" {
+		if last := r.got()[len(r.got())-1]; last != "b" {
 			t.Errorf("the last attempt was for %s", last)
 		}
 	})
@@ -401,9 +437,9 @@ func TestGone(t *testing.T) {
 	inBubble(t, r, func(w *world) {
 		w.meet()
 		w.meet()
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		w.meet()
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		r.want(t, "a")
 		if n, err := w.store.PendingDeliveries(w.Context(), w.sender.cfg.Endpoint.Name); n != 0 || err != nil {
 			t.Errorf("%d wait, %v", n, err)

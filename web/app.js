@@ -92,7 +92,7 @@ async function newClient(room, name, muted) {
   await keepParticipant(c.participant);
   c.room = room;
   c.name = name;
-  panel = new Panel(c.participant, download, async (id) => JSON.parse(await (await c.transcript('json', id)).text()));
+  panel = new Panel(c.participant, download, (id) => c.api.transcript(id));
   captions = new CaptionsView(c.captions, panel.colorOf);
   c.addEventListener('state', (e) => showState(e.detail));
   c.addEventListener('meeting', (e) => showMeeting(e.detail));

@@ -68,9 +68,13 @@ async function update() {
   if (!finished()) timer = setTimeout(update, lookAgainMs);
 }
 
+/** Whether the meeting is transcribed to its end. */
+function transcribed() {
+  return meeting?.state === 'complete' || meeting?.state === 'incomplete';
+}
+
 function finished() {
-  const over = meeting?.state === 'complete' || meeting?.state === 'incomplete';
-  return over && (meeting.recorded_at || waitedForRecording());
+  return transcribed() && (meeting.recorded_at || waitedForRecording());
 }
 
 function waitedForRecording() {
@@ -79,11 +83,12 @@ function waitedForRecording() {
 }
 
 function showHead() {
+  const when = day(meeting.started_at);
   setText($('room'), meeting.room);
-  setText($('when'), day(meeting.started_at));
+  setText($('when'), when);
   $('when').dateTime = meeting.started_at;
-  setText($('title'), `Meeting in ${meeting.room}, ${day(meeting.started_at)}`);
-  document.title = `${meeting.room}, ${day(meeting.started_at)} · Verbatim`;
+  setText($('title'), `Meeting in ${meeting.room}, ${when}`);
+  document.title = `${meeting.room}, ${when} · Verbatim`;
   $('state').dataset.state = meeting.state;
   setText($('state'), meetingState(meeting.state));
   show($('state'), true);
@@ -95,7 +100,7 @@ function showHead() {
 }
 
 function showAudio() {
-  const over = meeting.state === 'complete' || meeting.state === 'incomplete';
+  const over = transcribed();
   if (!over) player.none(meeting.state === 'live' ? 'The recording can be played when the meeting is over.' : 'The recording comes when the transcript is finished.');
   else if (!meeting.recorded_at && meeting.tracks.some((t) => t.audio === 'expired')) player.none('The audio of this meeting is not kept any more.');
   else if (!meeting.recorded_at && !waitedForRecording()) player.none('The recording is being made…');

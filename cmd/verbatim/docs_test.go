@@ -169,23 +169,11 @@ func runBlock(t *testing.T, dir, block, shown string) string {
 
 // eventsOf reads an event stream; what is not ended by an empty line counts, too.
 func eventsOf(text string) (all []seen) {
-	var e seen
-	for line := range strings.Lines(text + "\n\n") {
-		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
-		switch key {
-		case "id":
-			e.id = value
-		case "event":
-			e.kind = value
-		case "data":
-			e.data = []byte(value)
-		case "":
-			if e.kind != "" {
-				all = append(all, e)
-			}
-			e = seen{}
+	eachEvent(strings.NewReader(text+"\n\n"), func(e seen) {
+		if e.kind != "" {
+			all = append(all, e)
 		}
-	}
+	})
 	return all
 }
 

@@ -63,8 +63,14 @@ func (s *process) watch(ctx context.Context, room, lastID string, each func(seen
 		return // cut off
 	}
 	defer resp.Body.Close()
+	eachEvent(resp.Body, each)
+}
+
+// eachEvent reads an event stream to its end. What is ended by an empty line is an
+// event; it has no kind if there was a comment alone.
+func eachEvent(stream io.Reader, each func(seen)) {
 	var e seen
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+	for lines := bufio.NewScanner(stream); lines.Scan(); {
 		key, value, _ := strings.Cut(lines.Text(), ": ")
 		switch key {
 		case "id":

@@ -50,11 +50,7 @@ func (s *Store) SetOutbox(ctx context.Context, o Outbox) (dropped int64, err err
 			if slices.Contains(o.Endpoints, e) {
 				continue
 			}
-			r, err := tx.ExecContext(ctx, dropEndpoint, e)
-			if err != nil {
-				return err
-			}
-			n, err := r.RowsAffected()
+			n, err := remove(ctx, tx, dropEndpoint, e)
 			if err != nil {
 				return err
 			}
@@ -262,12 +258,17 @@ func (s *Store) PendingDeliveries(ctx context.Context, endpoint string) (n int64
 
 func (s *Store) drop(ctx context.Context, query string, args ...any) (n int64, err error) {
 	err = s.update(ctx, "remove deliveries", func(tx *sql.Tx) error {
-		r, err := tx.ExecContext(ctx, query, args...)
-		if err != nil {
-			return err
-		}
-		n, err = r.RowsAffected()
+		n, err = remove(ctx, tx, query, args...)
 		return err
 	})
 	return n, err
+}
+
+// remove runs a DELETE, and says how many rows went.
+func remove(ctx context.Context, tx *sql.Tx, query string, args ...any) (int64, error) {
+	r, err := tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
 }

@@ -117,6 +117,17 @@ func (c *pcmClient) closed(want websocket.StatusCode) (last reply) {
 	return last
 }
 
+// taken waits until the server has taken in that many samples.
+func (c *pcmClient) taken(samples int64) {
+	c.t.Helper()
+	for a := range c.acks {
+		if a.Next >= samples {
+			return
+		}
+	}
+	c.t.Fatalf("the connection ended before %d samples were taken in", samples)
+}
+
 // end ends the stream; all of it has to be durable.
 func (c *pcmClient) end(samples int) {
 	c.t.Helper()
@@ -296,12 +307,14 @@ func TestIngestIsReplaced(t *testing.T) {
 	c := s.ingest("", 16000, half.ready.Resume)
 	half.closed(4409)
 	c.send(pcm, int(c.ready.Next), 3200)
+	c.taken(3200)
 
 	newer := s.ingest("?participant=ada", 16000, "")
 	if last := c.closed(4409); last.Durable != 3200 {
 		t.Errorf("the last ack is %+v", last)
 	}
 	newer.send(pcm, 0, 1600)
+	newer.taken(1600)
 	s.until("two tracks", func(m meeting.Meeting) bool { return len(m.Tracks) == 2 })
 
 	whip, err := http.Post(s.url+"/v1/rooms/r/whip?participant=ada", "application/sdp", strings.NewReader(offer(t)))

@@ -13,6 +13,7 @@ import (
 	"verbatim/pipeline/transcribe/deepgram"
 	"verbatim/pipeline/transcribe/openai"
 	"verbatim/pipeline/transcribe/pocketsphinx"
+	"verbatim/pipeline/transcribe/probe"
 	"verbatim/pipeline/transcribe/realtime"
 	"verbatim/pipeline/transcribe/spec"
 	"verbatim/pipeline/transcribe/vosk"
@@ -29,6 +30,7 @@ var schemes = map[string]func(*spec.Spec, transcribe.Host) (transcribe.Engine, e
 	"openai+https":    openai.New,
 	"openai-realtime": realtime.New,
 	"pocketsphinx":    pocketsphinx.New,
+	"probe":           probe.New,
 	"vosk+ws":         vosk.New,
 	"vosk+wss":        vosk.New,
 	"wyoming+tcp":     wyoming.New,

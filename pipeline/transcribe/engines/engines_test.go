@@ -32,6 +32,9 @@ func TestNew(t *testing.T) {
 		{"command:", "", "no program is named"},
 		{"command:/nowhere/rec", "", "recognizer command: exec: \"/nowhere/rec\""},
 		{"pocketsphinx:en", "", "no use for"},
+		{"probe:/tmp/bench.sock", "probe", ""},
+		{"probe:", "", "path of a socket"},
+		{"probe:bench.sock", "", "path of a socket"},
 		{"pocketsphinx:?helper=/nowhere/rec", "", "/nowhere/rec"},
 	} {
 		t.Run(c.text, func(t *testing.T) {

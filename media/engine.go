@@ -19,7 +19,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,6 +75,10 @@ type Config struct {
 	// 5,000; each needs 0.2 to 0.4 MB). More are refused: ErrFull.
 	MaxSessions int
 
+	// NoDirect has RTP go through pion like all else, instead of being decrypted
+	// by the session's own goroutine: slower, and the same otherwise.
+	NoDirect bool
+
 	// Now is the clock of all timelines (default time.Now). It must go on by the
 	// time that passes and by nothing else, and is read only once.
 	Now func() time.Time
@@ -94,11 +97,11 @@ const (
 // Engine owns the media port and all sessions. Make it with Listen, end it with
 // Close.
 type Engine struct {
-	cfg  Config
-	log  *slog.Logger
-	mux  ice.UDPMux
-	cert webrtc.Certificate
-	base webrtc.SettingEngine
+	cfg   Config
+	log   *slog.Logger
+	muxes []*mux
+	cert  webrtc.Certificate
+	base  webrtc.SettingEngine
 
 	// zero is what Config.Now showed when the engine was started.
 	zero, started time.Time
@@ -182,7 +185,7 @@ func (e *Engine) listen() error {
 		if err != nil {
 			return fmt.Errorf("port %q is not a number", port)
 		}
-		e.mux, err = newMuxes(uint16(n), false, &e.dropped)
+		e.muxes, err = newMuxes(uint16(n), false, &e.dropped)
 		return err
 	}
 	addr, err := netip.ParseAddrPort(e.cfg.Listen)
@@ -190,7 +193,7 @@ func (e *Engine) listen() error {
 		return fmt.Errorf("want an IP address and a port: %w", err)
 	}
 	if addr.Addr().IsUnspecified() {
-		e.mux, err = newMuxes(addr.Port(), addr.Addr().Is4(), &e.dropped)
+		e.muxes, err = newMuxes(addr.Port(), addr.Addr().Is4(), &e.dropped)
 		return err
 	}
 	var conn net.PacketConn
@@ -202,7 +205,7 @@ func (e *Engine) listen() error {
 	if err != nil {
 		return err
 	}
-	e.mux = newMux(conn, &e.dropped)
+	e.muxes = []*mux{newMux(conn, &e.dropped)}
 	return nil
 }
 
@@ -213,7 +216,6 @@ func (e *Engine) settings() {
 		s.SetNet(e.cfg.Net)
 	}
 	s.LoggerFactory = quiet{}
-	s.SetICEUDPMux(e.mux)
 	s.SetIncludeLoopbackCandidate(true)
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
@@ -237,7 +239,12 @@ func (e *Engine) api(s *Session) (*webrtc.API, error) {
 	}
 	settings := e.base
 	settings.BufferFactory = s.newBuffer
-	settings.LoggerFactory = replays{&s.replayed}
+	settings.LoggerFactory = refusals{s}
+	settings.SetICEUDPMux(sessionMux{e.muxes, s})
+	if !e.cfg.NoDirect {
+		settings.SetDTLSServerHelloMessageHook(s.keys.hello)
+		settings.SetDTLSKeyLogWriter(&s.keys)
+	}
 	settings.SetICEBindingRequestHandler(s.seen)
 	return webrtc.NewAPI(
 		webrtc.WithMediaEngine(m),
@@ -359,7 +366,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		<-done
 	}
 	e.cancel()
-	err = errors.Join(err, e.mux.Close())
+	err = errors.Join(err, closeMuxes(e.muxes))
 	if n := e.dropped.Load(); n > 0 {
 		e.log.Info("datagrams that came faster than their sessions took them", "dropped", n)
 	}
@@ -374,24 +381,21 @@ func (quiet) NewLogger(string) logging.LeveledLogger { return silent }
 
 var silent = logging.NewDefaultLeveledLoggerForScope("", logging.LogLevelDisabled, nil)
 
-// replays is quiet, but counts the packets that SRTP refuses because they came
-// before (RFC 3711, 3.3.2). pion tells of them nowhere else than in its log.
-type replays struct{ n *atomic.Uint64 }
+// refusals is quiet, but counts the packets that SRTP refuses, which pion tells
+// of nowhere else than in its log: they came before (RFC 3711, 3.3.2), or are not
+// the client's.
+type refusals struct{ s *Session }
 
-func (r replays) NewLogger(scope string) logging.LeveledLogger {
+func (r refusals) NewLogger(scope string) logging.LeveledLogger {
 	if scope == "srtp" {
-		return replayLog{LeveledLogger: silent, n: r.n}
+		return refusalLog{LeveledLogger: silent, s: r.s}
 	}
 	return silent
 }
 
-type replayLog struct {
+type refusalLog struct {
 	logging.LeveledLogger
-	n *atomic.Uint64
+	s *Session
 }
 
-func (l replayLog) Info(msg string) {
-	if strings.HasPrefix(msg, "srtp ") && strings.HasSuffix(msg, "duplicated packet") {
-		l.n.Add(1)
-	}
-}
+func (l refusalLog) Info(msg string) { l.s.refused(msg) }

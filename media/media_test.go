@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -63,7 +64,9 @@ func (discard) Append(context.Context, ...audio.Packet) error             { retu
 type network struct {
 	*vnet.Net
 	mistreat func(i int) (copies int, delay time.Duration)
-	lose     func(seq uint16) bool // RTP packets that never come through; may be nil
+	// mistreatSeq does it by sequence number, to RTP only; may be nil
+	mistreatSeq func(seq uint16) (copies int, delay time.Duration)
+	lose        func(seq uint16) bool // RTP packets that never come through; may be nil
 }
 
 func (n *network) ListenUDP(nw string, a *net.UDPAddr) (transport.UDPConn, error) {
@@ -79,17 +82,25 @@ type badConn struct {
 }
 
 func (c *badConn) WriteTo(b []byte, to net.Addr) (int, error) {
-	if b[0] < 128 || b[0] > 191 || c.n.mistreat == nil { // RFC 7983
+	if b[0] < 128 || b[0] > 191 { // RFC 7983
 		return c.UDPConn.WriteTo(b, to)
 	}
-	isRTCP := b[1] >= 192 && b[1] <= 223 // RFC 5761, 4
-	if !isRTCP && c.n.lose != nil && c.n.lose(binary.BigEndian.Uint16(b[2:])) {
+	seq := binary.BigEndian.Uint16(b[2:])
+	if isRTP(b) && c.n.lose != nil && c.n.lose(seq) {
 		return len(b), nil
 	}
-	c.mu.Lock()
-	copies, delay := c.n.mistreat(c.i)
-	c.i++
-	c.mu.Unlock()
+	copies, delay := 1, time.Duration(0)
+	switch {
+	case c.n.mistreat != nil:
+		c.mu.Lock()
+		copies, delay = c.n.mistreat(c.i)
+		c.i++
+		c.mu.Unlock()
+	case c.n.mistreatSeq != nil && isRTP(b):
+		copies, delay = c.n.mistreatSeq(seq)
+	default:
+		return c.UDPConn.WriteTo(b, to)
+	}
 	b = bytes.Clone(b)
 	for i := range copies {
 		time.AfterFunc(delay+time.Duration(i)*7*time.Millisecond, func() { _, _ = c.UDPConn.WriteTo(b, to) })
@@ -129,7 +140,7 @@ func newWorld(t *testing.T, mistreat func(i int) (int, time.Duration), delay ...
 		t.Fatal(err)
 	}
 	w := &world{t: t, log: &memoryLog{closed: make(chan audio.Reason, 1)}, client: &network{Net: nets[1], mistreat: mistreat}, router: router}
-	w.engine, err = Listen(Config{Listen: "10.0.0.1:8080", Net: nets[0], Sink: w.log})
+	w.engine, err = Listen(Config{Listen: "10.0.0.1:8080", Net: nets[0], Sink: w.log, NoDirect: os.Getenv(throughPion) != ""})
 	if err != nil {
 		t.Fatal(err)
 	}

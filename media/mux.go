@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/pion/ice/v4"
 	"github.com/pion/stun/v4"
+	"golang.org/x/net/ipv4"
 	"golang.org/x/time/rate"
 )
 
@@ -26,10 +26,10 @@ const (
 	maxSTUN, stunBurst = 100, 300
 )
 
-// mux shares one UDP socket among all sessions. It is an ice.UDPMux, and stands
-// in for pion's, whose queues have no end: a client that sent 670,000 packets in
-// 5 s made 720 MB of them (measured). Here, what does not fit into a session's
-// queue is dropped, as a full socket does it.
+// mux shares one UDP socket among all sessions. It stands in for pion's, whose
+// queues have no end: a client that sent 670,000 packets in 5 s made 720 MB of
+// them (measured). Here, what does not fit into a session's queue is dropped, as
+// a full socket does it. RTP goes straight to its Session once that wants it.
 //
 // ICE checks find their session by the user name in them (RFC 8445, 7.2.2), all
 // else by the address that it comes from. An address belongs to the session
@@ -62,14 +62,7 @@ func newMux(socket net.PacketConn, dropped *atomic.Uint64) *mux {
 }
 
 // newMuxes opens a port on every address of this machine, or on those of IPv4.
-func newMuxes(port uint16, only4 bool, dropped *atomic.Uint64) (ice.UDPMux, error) {
-	var muxes []ice.UDPMux
-	closeAll := func() (errs []error) {
-		for _, m := range muxes {
-			errs = append(errs, m.Close())
-		}
-		return errs
-	}
+func newMuxes(port uint16, only4 bool, dropped *atomic.Uint64) (muxes []*mux, err error) {
 	addrs, err := localAddrs()
 	if err != nil {
 		return nil, err
@@ -80,15 +73,57 @@ func newMuxes(port uint16, only4 bool, dropped *atomic.Uint64) (ice.UDPMux, erro
 		}
 		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, port)))
 		if err != nil {
-			return nil, errors.Join(append(closeAll(), err)...)
+			return nil, errors.Join(err, closeMuxes(muxes))
 		}
 		muxes = append(muxes, newMux(c, dropped))
 	}
 	if len(muxes) == 0 {
 		return nil, errors.New("this machine has no address")
 	}
-	return ice.NewMultiUDPMuxDefault(muxes...), nil
+	return muxes, nil
 }
+
+func closeMuxes(muxes []*mux) (err error) {
+	for _, m := range muxes {
+		err = errors.Join(err, m.Close())
+	}
+	return err
+}
+
+// sessionMux is the sockets of an engine for one session: an ice.UDPMux.
+type sessionMux struct {
+	muxes []*mux
+	s     *Session
+}
+
+// GetConn implements ice.UDPMux: it is the connection of the ICE session with
+// that user name of ours, at one of our addresses.
+func (m sessionMux) GetConn(ufrag string, at net.Addr) (net.PacketConn, error) {
+	for _, mux := range m.muxes {
+		if mux.socket.LocalAddr().String() == at.String() {
+			return mux.conn(ufrag, m.s)
+		}
+	}
+	return nil, fmt.Errorf("there is no socket at %v", at)
+}
+
+// RemoveConnByUfrag implements ice.UDPMux.
+func (m sessionMux) RemoveConnByUfrag(ufrag string) {
+	for _, mux := range m.muxes {
+		mux.remove(ufrag)
+	}
+}
+
+// GetListenAddresses implements ice.UDPMux.
+func (m sessionMux) GetListenAddresses() (addrs []net.Addr) {
+	for _, mux := range m.muxes {
+		addrs = append(addrs, mux.socket.LocalAddr())
+	}
+	return addrs
+}
+
+// Close implements ice.UDPMux. The sockets are the engine's.
+func (m sessionMux) Close() error { return nil }
 
 // localAddrs are the addresses of all interfaces that are up.
 func localAddrs() (addrs []netip.Addr, err error) {
@@ -122,17 +157,20 @@ func localAddrs() (addrs []netip.Addr, err error) {
 // run is the goroutine that reads the socket.
 func (m *mux) run() {
 	defer close(m.done)
-	var (
-		buf [receiveMTU]byte
-		msg stun.Message
-	)
+	var msg stun.Message
+	in := newReader(m.socket)
 	for {
-		n, from, err := m.read(buf[:])
-		switch {
-		case err == nil && n < len(buf): // else it was cut, and is nothing of ours
-			if c := m.route(buf[:n], from, &msg); c != nil {
-				c.put(buf[:n], from)
+		n, err := in.read()
+		for i := range n {
+			b, from := in.datagram(i)
+			if len(b) == receiveMTU {
+				continue // it was cut, and is nothing of ours
 			}
+			if c := m.route(b, from, &msg); c != nil && (c.s == nil || !c.s.take(b)) {
+				c.put(b, from)
+			}
+		}
+		switch {
 		case err != nil && m.isClosed():
 			return
 		case err != nil:
@@ -141,16 +179,44 @@ func (m *mux) run() {
 	}
 }
 
-func (m *mux) read(b []byte) (n int, from netip.AddrPort, err error) {
-	if udp, ok := m.socket.(*net.UDPConn); ok { // without an allocation
-		n, from, err = udp.ReadFromUDPAddrPort(b)
-	} else {
-		var addr net.Addr
-		if n, addr, err = m.socket.ReadFrom(b); err == nil {
-			from = addrPort(addr)
-		}
+// readBatch is how many datagrams are read at once, if that many have come.
+const readBatch = 32
+
+// reader reads a socket, many datagrams with one call where the system can.
+type reader struct {
+	socket net.PacketConn
+	many   *ipv4.PacketConn // nil: one at a time
+	got    []ipv4.Message
+}
+
+func newReader(socket net.PacketConn) *reader {
+	r := &reader{socket: socket, got: make([]ipv4.Message, 1)}
+	if udp, ok := socket.(*net.UDPConn); ok {
+		r.many = ipv4.NewPacketConn(udp) // what is used of it is the same for IPv6
+		r.got = make([]ipv4.Message, readBatch)
 	}
-	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err
+	for i := range r.got {
+		r.got[i].Buffers = [][]byte{make([]byte, receiveMTU)}
+	}
+	return r
+}
+
+// read waits for datagrams and returns how many it has read.
+func (r *reader) read() (n int, err error) {
+	if r.many != nil {
+		n, err = r.many.ReadBatch(r.got, 0)
+		return max(n, 0), err
+	}
+	r.got[0].N, r.got[0].Addr, err = r.socket.ReadFrom(r.got[0].Buffers[0])
+	if err != nil {
+		return 0, err
+	}
+	return 1, nil
+}
+
+// datagram is one that was read, valid until the next read.
+func (r *reader) datagram(i int) (b []byte, from netip.AddrPort) {
+	return r.got[i].Buffers[0][:r.got[i].N], addrPort(r.got[i].Addr)
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -218,9 +284,8 @@ func (m *mux) isClosed() bool {
 	return m.closed
 }
 
-// GetConn implements ice.UDPMux: it is the connection of the ICE session with
-// that user name of ours.
-func (m *mux) GetConn(ufrag string, _ net.Addr) (net.PacketConn, error) {
+// conn is the connection of the ICE session with that user name of ours.
+func (m *mux) conn(ufrag string, s *Session) (*muxConn, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -229,7 +294,7 @@ func (m *mux) GetConn(ufrag string, _ net.Addr) (net.PacketConn, error) {
 	c := m.byName[ufrag]
 	if c == nil {
 		c = &muxConn{
-			m: m, name: ufrag, queue: make(chan datagram, muxQueue), stun: rate.NewLimiter(maxSTUN, stunBurst),
+			m: m, s: s, name: ufrag, queue: make(chan datagram, muxQueue), stun: rate.NewLimiter(maxSTUN, stunBurst),
 			closed: make(chan struct{}), addrs: map[netip.AddrPort]struct{}{},
 		}
 		m.byName[ufrag] = c
@@ -237,8 +302,7 @@ func (m *mux) GetConn(ufrag string, _ net.Addr) (net.PacketConn, error) {
 	return c, nil
 }
 
-// RemoveConnByUfrag implements ice.UDPMux.
-func (m *mux) RemoveConnByUfrag(ufrag string) {
+func (m *mux) remove(ufrag string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c := m.byName[ufrag]; c != nil {
@@ -257,10 +321,7 @@ func (m *mux) forget(c *muxConn) {
 	clear(c.addrs)
 }
 
-// GetListenAddresses implements ice.UDPMux.
-func (m *mux) GetListenAddresses() []net.Addr { return []net.Addr{m.socket.LocalAddr()} }
-
-// Close implements ice.UDPMux. It waits for the goroutine.
+// Close closes the socket and waits for the goroutine.
 func (m *mux) Close() error {
 	m.mu.Lock()
 	m.closed = true
@@ -291,7 +352,8 @@ type datagram struct {
 // one goroutine, writes in others, and closes it.
 type muxConn struct {
 	m      *mux
-	name   string // ours
+	s      *Session // takes RTP
+	name   string   // ours
 	queue  chan datagram
 	stun   *rate.Limiter
 	closed chan struct{}

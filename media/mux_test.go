@@ -45,11 +45,11 @@ func newMuxWorld(t *testing.T) *muxWorld {
 }
 
 func (w *muxWorld) session(name string) *muxConn {
-	c, err := w.m.GetConn(name, nil)
+	c, err := w.m.conn(name, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return c.(*muxConn)
+	return c
 }
 
 func (w *muxWorld) addr(i int) netip.AddrPort {
@@ -111,7 +111,7 @@ func TestDatagramsFindTheirSession(t *testing.T) {
 	w.send(0, media)
 	w.gets(two, media, 0)
 
-	w.m.RemoveConnByUfrag("two")
+	w.m.remove("two")
 	w.send(0, media)
 	w.send(0, check("two"))
 	w.send(0, check("one"))
@@ -162,15 +162,15 @@ func TestChecksAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dropped atomic.Uint64
 		m := &mux{byName: map[string]*muxConn{}, dropped: &dropped, buffers: sync.Pool{New: func() any { return new([receiveMTU]byte) }}}
-		c, err := m.GetConn("one", nil)
+		c, err := m.conn("one", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		b := make([]byte, receiveMTU)
 		for range 10 * maxSTUN { // ten times as many as it may
 			time.Sleep(time.Second / (10 * maxSTUN))
-			c.(*muxConn).put(check("one"), netip.AddrPort{})
-			if len(c.(*muxConn).queue) > 0 {
+			c.put(check("one"), netip.AddrPort{})
+			if len(c.queue) > 0 {
 				if _, _, err := c.ReadFrom(b); err != nil {
 					t.Fatal(err)
 				}
@@ -200,7 +200,7 @@ func TestClosedMux(t *testing.T) {
 	if _, err := c.WriteTo([]byte{1}, w.clients[0].LocalAddr()); err == nil {
 		t.Error("a write to a closed connection succeeded")
 	}
-	if _, err := w.m.GetConn("two", nil); err == nil {
+	if _, err := w.m.conn("two", nil); err == nil {
 		t.Error("a closed mux gave a connection")
 	}
 }

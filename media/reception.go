@@ -2,7 +2,6 @@ package media
 
 import (
 	"encoding/binary"
-	"io"
 	"math"
 	"sync"
 	"time"
@@ -108,33 +107,11 @@ func (s *senderReports) name(now time.Time, b *rtcp.ReceptionReport) {
 	b.Delay = uint32(now.Sub(s.at) * 65536 / time.Second)
 }
 
-// rtcpStream is what pion writes the RTCP of one SSRC to, packet by packet.
-// There is nothing to be read from it.
-type rtcpStream struct {
-	s      *Session
-	once   sync.Once
-	closed chan struct{}
-}
-
-func newRTCPStream(s *Session) *rtcpStream {
-	return &rtcpStream{s: s, closed: make(chan struct{})}
-}
-
-func (r *rtcpStream) Write(p []byte) (int, error) {
-	if now := time.Now(); r.s.allow(now, len(p)) {
-		r.s.reports.take(now, p)
+// receiveRTCP takes RTCP that pion has decrypted.
+func (s *Session) receiveRTCP(now time.Time, p []byte) {
+	if s.allow(now, len(p)) {
+		s.reports.take(now, p)
 	}
-	return len(p), nil
-}
-
-func (r *rtcpStream) Read([]byte) (int, error) {
-	<-r.closed
-	return 0, io.EOF
-}
-
-func (r *rtcpStream) Close() error {
-	r.once.Do(func() { close(r.closed) })
-	return nil
 }
 
 // The bounds of how long a missing packet is waited for. In 8 round trips a

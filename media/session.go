@@ -2,7 +2,6 @@ package media
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	mrand "math/rand/v2"
@@ -38,40 +37,50 @@ type Session struct {
 	engine *Engine
 	id     string // set before its goroutine begins
 	pc     *webrtc.PeerConnection
+	// transport is that of pc; set before the session runs.
+	transport *webrtc.ICETransport
 
 	// payloads are set before the session runs.
 	payloads payloadTypes
 	// ssrc is ours, in the RTCP that we send.
 	ssrc uint32
 
-	ssrcs    atomic.Int32  // of RTP
+	// rtp is what arrived and was not read yet: SRTP from the socket if direct
+	// is set, else RTP that pion decrypted.
+	rtp     *packetio.Buffer
+	direct  atomic.Bool
+	keys    keys
+	decrypt decryption // of the session's goroutine
+
+	ssrcs    atomic.Int32  // of RTP that pion decrypted
 	reported atomic.Int32  // SSRCs that RTCP named
 	dropped  atomic.Uint64 // packets that came faster than they were read
 	replayed atomic.Uint64 // packets that SRTP had seen before
+	forged   atomic.Uint64 // packets that SRTP found not to be the client's
 	reports  senderReports
 	packets  *rate.Limiter // of RTP and RTCP
 	bytes    *rate.Limiter
 
-	ended chan struct{} // closed by the first call of end
+	connected chan struct{} // closed when ICE and DTLS have connected for the first time
+	connect   sync.Once
+	ended     chan struct{} // closed by the first call of end
 
 	ice iceSession
 
-	mu     sync.Mutex // guards what follows, and the read deadline of remote
+	mu     sync.Mutex // guards what follows, and the read deadline of rtp
 	reason audio.Reason
-	// remote is the RTP stream that is being read, newest the one to be read:
-	// a client may change its SSRC.
-	remote, newest *webrtc.TrackRemote
-	transport      *webrtc.ICETransport
-	arrived        chan struct{} // closed when newest is set for the first time
 }
 
 func newSession(e *Engine) *Session {
-	return &Session{
-		engine: e, ssrc: mrand.Uint32(),
+	s := &Session{
+		engine: e, ssrc: mrand.Uint32(), rtp: packetio.NewBuffer(),
 		packets: rate.NewLimiter(maxPackets, packetBurst),
 		bytes:   rate.NewLimiter(maxBytes, byteBurst),
-		ended:   make(chan struct{}), arrived: make(chan struct{}),
+		ended:   make(chan struct{}), connected: make(chan struct{}),
 	}
+	s.rtp.SetLimitSize(rtpBuffer)
+	s.keys.found = func() { s.direct.Store(true) }
+	return s
 }
 
 // negotiate makes the connection and its answer.
@@ -87,7 +96,6 @@ func (s *Session) negotiate(ctx context.Context, o Offer) (Answer, error) {
 	if err != nil {
 		return Answer{}, fmt.Errorf("set up a session: %w", err)
 	}
-	s.pc.OnTrack(func(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) { s.read(t, r) })
 	s.pc.OnConnectionStateChange(func(st webrtc.PeerConnectionState) {
 		switch st {
 		case webrtc.PeerConnectionStateFailed:
@@ -95,6 +103,7 @@ func (s *Session) negotiate(ctx context.Context, o Offer) (Answer, error) {
 		case webrtc.PeerConnectionStateClosed:
 			s.end(audio.ReasonLeft) // the client's DTLS said good-bye
 		case webrtc.PeerConnectionStateConnected:
+			s.connect.Do(func() { close(s.connected) })
 			s.restarted()
 		default:
 		}
@@ -117,7 +126,7 @@ func (s *Session) negotiate(ctx context.Context, o Offer) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	s.payloads = payloads
+	s.payloads, s.transport = payloads, s.pc.GetReceivers()[0].Transport().ICETransport()
 	return s.begin(o, text)
 }
 
@@ -159,33 +168,20 @@ func (s *Session) endReason() audio.Reason {
 	return s.reason
 }
 
-// read makes t the stream that the session's goroutine reads.
-func (s *Session) read(t *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.newest == nil {
-		close(s.arrived)
-	}
-	s.newest, s.transport = t, r.Transport().ICETransport()
-	s.interrupt()
-}
-
-// interrupt ends a Read that is under way, with s.mu held.
-func (s *Session) interrupt() {
-	if s.remote != nil {
-		_ = s.remote.SetReadDeadline(time.Unix(1, 0)) // fails only once it is closed
-	}
-}
+// interrupt ends a read that is under way, with s.mu held.
+func (s *Session) interrupt() { _ = s.rtp.SetReadDeadline(time.Unix(1, 0)) } // never fails
 
 // run is the session's goroutine: it waits for the client's audio, takes it in
 // until the session is ended, and frees everything.
 func (s *Session) run() {
-	timer := time.NewTimer(s.engine.cfg.ConnectTimeout)
+	silent := time.Now().Add(s.engine.cfg.ConnectTimeout)
+	timer := time.NewTimer(time.Until(silent))
 	defer timer.Stop()
 	select {
-	case <-s.arrived:
+	case <-s.connected:
+		s.decrypt.context = s.keys.decrypter()
 		t := newTrack(s)
-		if err := t.run(s.engine.ctx); err != nil {
+		if err := t.run(s.engine.ctx, silent); err != nil {
 			s.engine.log.Error("a track was cut off", "err", err)
 			s.end(audio.ReasonServer)
 		}
@@ -202,13 +198,55 @@ func (s *Session) run() {
 	}
 }
 
+// take queues SRTP as it came from the socket. It reports whether the session
+// wants it; else it is for pion.
+func (s *Session) take(b []byte) bool {
+	if !s.direct.Load() || !isRTP(b) {
+		return false
+	}
+	s.queue(b)
+	return true
+}
+
+// queue keeps a packet for the session's goroutine.
+func (s *Session) queue(b []byte) {
+	if _, err := s.rtp.Write(b, nil); err != nil {
+		s.dropped.Add(1)
+	}
+}
+
+// read reads the next RTP packet into b.
+func (s *Session) read(b []byte) (int, error) {
+	for {
+		n, _, err := s.rtp.Read(b, nil)
+		if err != nil || s.decrypt.context == nil {
+			return n, err
+		}
+		n, err = s.decrypt.open(b[:n])
+		switch {
+		case err == nil && s.allow(time.Now(), n):
+			return n, nil
+		case err == nil:
+			s.dropped.Add(1)
+		default:
+			s.refused(err.Error())
+		}
+	}
+}
+
+// refused counts a packet that SRTP refused.
+func (s *Session) refused(why string) {
+	if replayed(why) {
+		s.replayed.Add(1)
+	} else {
+		s.forged.Add(1)
+	}
+}
+
 // roundTrip is the path's round trip time as ICE last measured it (it does every
 // 2 s), 0 if it has not.
 func (s *Session) roundTrip() time.Duration {
-	s.mu.Lock()
-	transport := s.transport
-	s.mu.Unlock()
-	stats, _ := transport.GetSelectedCandidatePairStats()
+	stats, _ := s.transport.GetSelectedCandidatePairStats()
 	return time.Duration(stats.CurrentRoundTripTime * float64(time.Second))
 }
 
@@ -224,15 +262,21 @@ func (s *Session) newBuffer(kind packetio.BufferPacketType, _ uint32) io.ReadWri
 		if s.reported.Add(1) > 2*maxSSRCs {
 			s.refuse("it sends RTCP about too many SSRCs")
 		}
-		return newRTCPStream(s)
+		return newSink(s.receiveRTCP)
 	}
-	b := &buffer{Buffer: packetio.NewBuffer(), s: s}
-	b.SetLimitSize(rtpBuffer)
 	if s.ssrcs.Add(1) > maxSSRCs {
-		b.SetLimitSize(1)
 		s.refuse("it sends too many SSRCs")
 	}
-	return b
+	return newSink(s.receive)
+}
+
+// receive takes RTP that pion has decrypted.
+func (s *Session) receive(now time.Time, p []byte) {
+	if s.direct.Load() || !s.allow(now, len(p)) {
+		s.dropped.Add(1)
+		return
+	}
+	s.queue(p)
 }
 
 // refuse ends a session that asks for more than any honest one.
@@ -251,25 +295,30 @@ func (s *Session) allow(now time.Time, n int) bool {
 	return false
 }
 
-// buffer is packetio.Buffer as an io.ReadWriteCloser that counts what it drops.
-type buffer struct {
-	*packetio.Buffer
-	s *Session
+// sink is what pion writes the packets of one SSRC to, RTP or RTCP. They go on at
+// once: there is nothing to be read from it.
+type sink struct {
+	write  func(now time.Time, p []byte)
+	once   sync.Once
+	closed chan struct{}
 }
 
-func (b *buffer) Read(p []byte) (int, error) {
-	n, _, err := b.Buffer.Read(p, nil)
-	return n, err
+func newSink(write func(now time.Time, p []byte)) *sink {
+	return &sink{write: write, closed: make(chan struct{})}
 }
 
-func (b *buffer) Write(p []byte) (int, error) {
-	if !b.s.allow(time.Now(), len(p)) {
-		b.s.dropped.Add(1)
-		return len(p), nil
-	}
-	n, err := b.Buffer.Write(p, nil)
-	if errors.Is(err, packetio.ErrFull) {
-		b.s.dropped.Add(1)
-	}
-	return n, err
+func (k *sink) Write(p []byte) (int, error) {
+	k.write(time.Now(), p)
+	return len(p), nil
+}
+
+// Read waits for Close.
+func (k *sink) Read([]byte) (int, error) {
+	<-k.closed
+	return 0, io.EOF
+}
+
+func (k *sink) Close() error {
+	k.once.Do(func() { close(k.closed) })
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
-	"github.com/pion/webrtc/v4"
 
 	"verbatim/media/audio"
 	"verbatim/media/codec"
@@ -25,9 +23,6 @@ import (
 // after it, or wait to be read on a busy machine (150 ms were not enough with
 // eight times more work than processors).
 const lastWords = 400 * time.Millisecond
-
-// restTime is enough to read what may wait of a stream, 128 KiB.
-const restTime = 20 * time.Millisecond
 
 // busy is how much later than it was to a Read may return; more says that the
 // machine was busy. Then what has arrived meanwhile gets as long to be read
@@ -52,7 +47,9 @@ type track struct {
 	reception reception
 	counts    Counts
 
-	ssrc     uint32            // of the stream that is read
+	heard    bool              // something came
+	ssrc     uint32            // of the source that is read
+	left     []uint32          // SSRCs of those before it
 	send     func(rtcp.Packet) // to the client
 	rtt      time.Duration     // the least that was measured lately; 0: not yet
 	reportAt time.Time         // when the next receiver report is due
@@ -82,6 +79,7 @@ type Counts struct {
 	Asked     uint64 // sequence numbers in the NACKs sent
 	Duplicate uint64 // came again
 	Replayed  uint64 // came again, and SRTP refused them before they got here
+	Forged    uint64 // SRTP found not to be the client's
 	Late      uint64 // came after their place had been given up
 	Stray     uint64 // far from all others in number
 	Malformed uint64
@@ -97,7 +95,7 @@ func (c Counts) LogValue() slog.Value {
 		name string
 		n    uint64
 	}{
-		{"asked", c.Asked}, {"duplicate", c.Duplicate}, {"replayed", c.Replayed}, {"late", c.Late}, {"stray", c.Stray},
+		{"asked", c.Asked}, {"duplicate", c.Duplicate}, {"replayed", c.Replayed}, {"forged", c.Forged}, {"late", c.Late}, {"stray", c.Stray},
 		{"malformed", c.Malformed}, {"unknown", c.Unknown}, {"dropped", c.Dropped}, {"strange", c.Strange},
 	} {
 		if n.n > 0 {
@@ -116,25 +114,18 @@ func newTrack(s *Session) *track {
 }
 
 // run reads until the session has ended and what it had sent is taken in, then
-// appends the End. It returns the log's error if there was one.
-func (t *track) run(ctx context.Context) error {
+// appends the End. A session of which nothing has come by silent is ended. It
+// returns the log's error if there was one.
+func (t *track) run(ctx context.Context, silent time.Time) error {
 	var (
 		buf      [receiveMTU]byte
 		pkt      rtp.Packet
-		deadline time.Time // that is set on the remote
+		deadline time.Time // that is set
 		quiet    time.Time // when an ended session stops waiting for more
 		limit    time.Time // when it stops whatever comes
 	)
 	for over := false; !over && t.err == nil; {
-		remote, before, ended := t.remote()
-		if remote != before {
-			if before != nil {
-				t.rest(ctx, before, buf[:], &pkt)
-			}
-			deadline = time.Unix(1, 0)
-			t.restart(ctx)
-			t.ssrc = uint32(remote.SSRC())
-		}
+		ended := t.s.endReason() != 0
 		want, waiting := t.reorder.Deadline()
 		if ended {
 			if limit.IsZero() {
@@ -148,15 +139,18 @@ func (t *track) run(ctx context.Context) error {
 				want = limit
 			}
 		}
+		if !t.heard && !ended {
+			want = silent
+		}
 		if !want.IsZero() && want.Before(t.held) {
 			want = t.held
 		}
 		if !want.Equal(deadline) || ended {
-			if t.setDeadline(remote, want, ended) {
+			if t.setDeadline(want, ended) {
 				deadline = want
 			}
 		}
-		n, _, err := remote.Read(buf[:])
+		n, err := t.s.read(buf[:])
 		now := time.Now()
 		switch {
 		case t.held.IsZero() && !want.IsZero() && now.Sub(want) > busy:
@@ -165,7 +159,7 @@ func (t *track) run(ctx context.Context) error {
 			t.held = time.Time{}
 		}
 		switch {
-		case err == nil, errors.Is(err, webrtc.ErrCodecNotFound):
+		case err == nil:
 			t.receive(ctx, now, buf[:n], &pkt)
 			t.report(now)
 			if ended {
@@ -173,12 +167,9 @@ func (t *track) run(ctx context.Context) error {
 			}
 		case isTimeout(err):
 			over = ended && t.held.IsZero() && !now.Before(quiet) && !waiting
-		case errors.Is(err, io.EOF) && ended:
-			over = true
-		case errors.Is(err, io.EOF):
-			t.s.end(audio.ReasonLeft)
-		case n > 0:
-			t.counts.Malformed++
+			if !ended && !t.heard && !now.Before(silent) {
+				t.s.end(audio.ReasonTimeout)
+			}
 		default:
 			t.s.engine.log.Warn("a session's media cannot be read any more", "err", err)
 			t.s.end(audio.ReasonTimeout)
@@ -198,40 +189,15 @@ func isTimeout(err error) bool {
 	return errors.As(err, &e) && e.Timeout()
 }
 
-// remote is the stream to read now, and the one that was read before.
-func (t *track) remote() (r, before *webrtc.TrackRemote, ended bool) {
-	t.s.mu.Lock()
-	defer t.s.mu.Unlock()
-	before, t.s.remote = t.s.remote, t.s.newest
-	return t.s.remote, before, t.s.reason != 0
-}
-
-// rest takes in what waits to be read of a stream in whose place another one has
-// come.
-func (t *track) rest(ctx context.Context, r *webrtc.TrackRemote, buf []byte, pkt *rtp.Packet) {
-	t.held = time.Now().Add(restTime)
-	// pion looks at the deadline before it looks whether something waits.
-	_ = r.SetReadDeadline(t.held) // fails only once it is closed, and then Read does
-	for {
-		n, _, err := r.Read(buf)
-		if err != nil && !errors.Is(err, webrtc.ErrCodecNotFound) {
-			return
-		}
-		now := time.Now()
-		t.receive(ctx, now, buf[:n], pkt)
-		t.drain(ctx, now)
-	}
-}
-
 // setDeadline sets the read deadline unless the session was interrupted since
 // the loop looked: then its own, in the past, must stay.
-func (t *track) setDeadline(r *webrtc.TrackRemote, d time.Time, ended bool) bool {
+func (t *track) setDeadline(d time.Time, ended bool) bool {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
-	if t.s.newest != r || (t.s.reason != 0) != ended {
+	if (t.s.reason != 0) != ended {
 		return false
 	}
-	_ = r.SetReadDeadline(d) // fails only once it is closed, and then Read does
+	_ = t.s.rtp.SetReadDeadline(d) // never fails
 	return true
 }
 
@@ -250,6 +216,9 @@ func (t *track) receive(ctx context.Context, now time.Time, b []byte, pkt *rtp.P
 		return
 	}
 	e := t.s.payloads[pkt.PayloadType]
+	if !t.follow(ctx, pkt.SSRC, e != nil) {
+		return
+	}
 	switch {
 	case e == nil:
 		t.counts.Unknown++
@@ -259,6 +228,32 @@ func (t *track) receive(ctx context.Context, now time.Time, b []byte, pkt *rtp.P
 	default:
 		t.push(ctx, now, pkt.SequenceNumber, t.payload(e, pkt.Timestamp, pkt.Payload))
 	}
+}
+
+// follow goes on with the source of a packet: a client may change its SSRC. It
+// reports whether the packet is to be taken in, which it is not if another source
+// has come in the place of its own, or if it would be the first of a source and
+// its payload type is not known.
+func (t *track) follow(ctx context.Context, ssrc uint32, known bool) bool {
+	switch {
+	case t.heard && ssrc == t.ssrc:
+		return true
+	case slices.Contains(t.left, ssrc):
+		t.counts.Late++
+		return false
+	case !known:
+		t.counts.Unknown++
+		return false
+	}
+	if t.heard {
+		t.restart(ctx)
+		t.left = append(t.left, t.ssrc)
+		if len(t.left) == maxSSRCs {
+			t.s.refuse("it sends too many SSRCs")
+		}
+	}
+	t.heard, t.ssrc = true, ssrc
+	return true
 }
 
 // payload reads what an encoding's bytes say of themselves.
@@ -467,6 +462,7 @@ func (t *track) finish(ctx context.Context) error {
 	}
 	t.counts.Dropped = t.s.dropped.Load()
 	t.counts.Replayed = t.s.replayed.Load()
+	t.counts.Forged = t.s.forged.Load()
 	t.counts.Strange = t.timeline.Strange()
 	if t.counts != (Counts{}) {
 		t.s.engine.log.Info("a track had packets that did not become audio, or were asked for again", "packets", t.counts)

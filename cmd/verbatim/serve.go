@@ -36,6 +36,7 @@ type serveCmd struct {
 	Data              string        `help:"Folder for everything that is kept." default:"./data" type:"path"`
 	Recognizer        []string      `help:"What turns speech into text, a URL (${default}): pocketsphinx:, openai+http://HOST/v1, vosk+ws://HOST, deepgram:, openai-realtime:, wyoming+tcp://HOST, command:PROGRAM ARG…, or none:. A second one is the fallback while the first is away; the variable holds one only." default:"pocketsphinx:" sep:"none" placeholder:"URL"`
 	RED               bool          `name:"red" help:"Ask clients that can for redundant audio (RFC 2198): twice the bandwidth, and lost packets need not be sent again."`
+	DirectRTP         bool          `name:"direct-rtp" help:"Decrypt RTP in each session's own goroutine, past pion's queues (default). --no-direct-rtp has it go through pion, which costs more CPU and should change nothing else." default:"true" negatable:""`
 	Linger            time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
 	Drain             time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
 	Fsync             time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
@@ -129,7 +130,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	release()
-	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, PreferRED: c.RED, Sink: s, Now: now, Logger: log}); err != nil {
+	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, PreferRED: c.RED, NoDirect: !c.DirectRTP, Sink: s, Now: now, Logger: log}); err != nil {
 		return fmt.Errorf("%w (is another server running? --media-listen changes the port)", err)
 	}
 	s.ingest = ingest.New(ingest.Config{Sink: ingestSink{s}, Now: now, Logger: log})

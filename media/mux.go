@@ -19,8 +19,12 @@ import (
 
 const (
 	// muxQueue is how many datagrams wait for one ICE session, which takes them
-	// in within microseconds: 400 KB at most.
-	muxQueue = 256
+	// in within microseconds: 100 KB at most.
+	muxQueue = 64
+	// socketBuffer is what the system is asked to keep of datagrams while the
+	// process is busy, half a second of 1,000 sessions. Linux counts a kilobyte or
+	// so for each, and gives at most net.core.rmem_max.
+	socketBuffer = 8 << 20
 	// What an ICE session may get of STUN for long, and at once. Each costs a
 	// signature or two; browsers send one per 50 ms, and a few later on.
 	maxSTUN, stunBurst = 100, 300
@@ -56,6 +60,9 @@ func newMux(socket net.PacketConn, dropped *atomic.Uint64) *mux {
 		socket: socket, dropped: dropped, done: make(chan struct{}),
 		buffers: sync.Pool{New: func() any { return new([receiveMTU]byte) }},
 		byName:  map[string]*muxConn{}, byAddr: map[netip.AddrPort]*muxConn{},
+	}
+	if udp, ok := socket.(*net.UDPConn); ok {
+		_ = udp.SetReadBuffer(socketBuffer) // it works with what there is
 	}
 	go m.run()
 	return m

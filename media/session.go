@@ -179,7 +179,9 @@ func (s *Session) run() {
 	defer timer.Stop()
 	select {
 	case <-s.connected:
-		s.decrypt.context = s.keys.decrypter()
+		if s.decrypt.context = s.keys.decrypter(); s.decrypt.context == nil && !s.engine.cfg.NoDirect {
+			s.engine.log.Info("a session's RTP goes through pion: its keys are not to be had")
+		}
 		t := newTrack(s)
 		if err := t.run(s.engine.ctx, silent); err != nil {
 			s.engine.log.Error("a track was cut off", "err", err)

@@ -19,6 +19,7 @@ import (
 type cli struct {
 	Serve   serveCmd         `cmd:"" help:"Run the server."`
 	Publish publishCmd       `cmd:"" help:"Send Ogg Opus files to a server as a participant, and print the captions that come back."`
+	Bench   benchCmd         `cmd:"" help:"Measure how many participants a server carries, on CPUs of its own (Linux)."`
 	Version kong.VersionFlag `help:"Print the version." env:"-"`
 
 	LogLevel  slog.Level `help:"Least severe log messages to write: debug, info, warn or error." default:"info"`

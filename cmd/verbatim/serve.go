@@ -47,6 +47,7 @@ type serveCmd struct {
 	WebhookSecretFile string        `help:"File with the secrets, whsec_…, one or (to change one for another) more." type:"path"`
 	ICEServer         []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…"`
 	CORSOrigin        []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
+	Pprof             string        `help:"Loopback address for profiles of the running server (net/http/pprof), for those who look for what takes its time." placeholder:"HOST:PORT"`
 	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
 }
 
@@ -57,6 +58,11 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer listener.Close() // the HTTP server closes it first; this is for errors on the way
+	closeProfiles, err := serveProfiles(ctx, c.Pprof)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeProfiles()) }()
 	transcriber, err := newSupervisor(c.Recognizer, log)
 	if err != nil {
 		return err

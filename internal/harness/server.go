@@ -3,6 +3,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,10 @@ type ServerOptions struct {
 	Log    string // file, appended to
 	// Flags are those of `verbatim serve` besides, Env is added to the environment.
 	Flags, Env []string
+	// Args are all of the program's arguments, if it is not verbatim.
+	Args []string
+	// Health is what Ready asks for; "": /readyz.
+	Health string
 	// Start starts the process where it has to run; nil: here.
 	Start func(start func() error) error
 }
@@ -32,6 +37,7 @@ type ServerOptions struct {
 // Server is a real one. StartServer makes it; Stop or Kill end it.
 type Server struct {
 	Client whipclient.Client
+	health string
 	cmd    *exec.Cmd
 	log    *os.File
 	ended  chan struct{} // closed when the process has ended
@@ -43,8 +49,10 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"serve", "--insecure", "--listen", o.Listen, "--media-listen", o.Media, "--data", o.Data}, o.Flags...)
-	cmd := exec.Command(o.Binary, args...) //nolint:noctx // Stop and Kill end it
+	if o.Args == nil {
+		o.Args = append([]string{"serve", "--insecure", "--listen", o.Listen, "--media-listen", o.Media, "--data", o.Data}, o.Flags...)
+	}
+	cmd := exec.Command(o.Binary, o.Args...) //nolint:noctx // Stop and Kill end it
 	cmd.Env = append(os.Environ(), o.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// Ctrl-C is for us, who end it.
@@ -55,7 +63,10 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if err := o.Start(cmd.Start); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the server: %w", err), log.Close())
 	}
-	s := &Server{cmd: cmd, log: log, ended: make(chan struct{}), Client: whipclient.Client{URL: "http://" + o.Listen}}
+	s := &Server{
+		cmd: cmd, log: log, ended: make(chan struct{}), health: cmp.Or(o.Health, "/readyz"),
+		Client: whipclient.Client{URL: "http://" + o.Listen},
+	}
 	go func() {
 		_ = cmd.Wait() // its log tells
 		close(s.ended)
@@ -70,7 +81,7 @@ func (s *Server) PID() int { return s.cmd.Process.Pid }
 func (s *Server) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 30*time.Second, errors.New("the server does not serve"))
 	defer cancel()
-	for s.Download(ctx, "/readyz", io.Discard) != nil {
+	for s.Download(ctx, s.health, io.Discard) != nil {
 		select {
 		case <-s.ended:
 			return fmt.Errorf("the server has ended; %s says why", s.log.Name())

@@ -3,6 +3,7 @@ package whipclient
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -38,6 +39,9 @@ type Options struct {
 	Trickle bool
 	// Patch is for Trickle and Restart.
 	Patch Patch
+	// Loopback uses one UDP socket, on 127.0.0.1, and no other addresses: for a
+	// server on the same machine.
+	Loopback bool
 	// Net replaces the network, for tests.
 	Net transport.Net
 	// Interceptors see what is sent, for tests; nil for none.
@@ -84,6 +88,10 @@ func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err er
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetIncludeLoopbackCandidate(true)
 	s.DisableActiveTCP(true)
+	if o.Loopback {
+		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+		s.SetIPFilter(net.IPv4(127, 0, 0, 1).Equal)
+	}
 	if o.Net != nil {
 		s.SetNet(o.Net)
 	}
@@ -195,8 +203,9 @@ func (c *Conn) gathered(ctx context.Context) error {
 // Lost is closed when the connection has failed.
 func (c *Conn) Lost() <-chan struct{} { return c.lost }
 
-// Send sends one Opus packet that lasts that many ticks (48 kHz), again when the
-// receiver asks for it. While ICE is restarted it keeps the packet for later.
+// Send sends one Opus packet, again when the receiver asks for it. The next one
+// follows after that many ticks (48 kHz): what this one lasts, and in DTX the
+// silence behind it. While ICE is restarted it keeps the packet for later.
 func (c *Conn) Send(payload []byte, ticks int64) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -58,6 +58,7 @@ func BenchmarkRead(b *testing.B) {
 			l := fill(b, s, "t", packets)
 			defer closeLog(b, l)
 			b.ReportAllocs()
+			b.ResetTimer()
 			for left := b.N; left > 0; left -= packets {
 				want := min(left, packets)
 				n := 0

@@ -218,7 +218,7 @@ func TestPublishedAudioIsBitExact(t *testing.T) {
 	s.stop()
 }
 
-func checkCoverage(t *testing.T, c meeting.Coverage) {
+func checkCoverage(t testing.TB, c meeting.Coverage) {
 	t.Helper()
 	if in := c.ReceivedMS + c.RecoveredMS + c.ConcealedMS + c.SilenceMS + c.DiscontinuityMS + c.ShedMS; in != c.DurationMS {
 		t.Errorf("what arrived adds up to %d of %d ms", in, c.DurationMS)

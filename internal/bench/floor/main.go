@@ -39,7 +39,8 @@ import (
 //go:embed c/floor.c
 var source []byte
 
-// profiles are the protection profiles that pion negotiates, its first choice first.
+// profiles are those that pion negotiates. As a server it takes aes256-gcm from
+// whoever offers it.
 var profiles = map[string]srtp.ProtectionProfile{
 	"aes256-gcm":  srtp.ProtectionProfileAeadAes256Gcm,
 	"aes128-gcm":  srtp.ProtectionProfileAeadAes128Gcm,
@@ -74,7 +75,7 @@ func main() {
 	flag.IntVar(&o.streams, "streams", 400, "how many streams")
 	flag.IntVar(&seconds, "seconds", 3, "how long each measurement takes")
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each is made; the best counts")
-	flag.StringVar(&o.profile, "profile", "aes256-gcm", "SRTP's: aes256-gcm, which Chromium and pion agree on, aes128-gcm or aes128-sha1")
+	flag.StringVar(&o.profile, "profile", "aes256-gcm", "SRTP profile: aes256-gcm, which pion prefers, aes128-gcm or aes128-sha1")
 	flag.IntVar(&pause, "pause", 2, "`milliseconds` between two batches of packets, 0 for none")
 	flag.IntVar(&o.floorCPU, "floor-cpu", 0, "CPU of the C program")
 	flag.IntVar(&o.loadCPU, "load-cpu", 1, "CPU of the load")

@@ -194,7 +194,7 @@ static bool take(unsigned char *p, int length, enum mode mode, struct counts *c)
 	return true;
 }
 
-// run takes packets until SIGTERM.
+// run takes packets until SIGTERM, and then what waits in the socket.
 static void run(int fd, enum mode mode, long pause, struct counts *c)
 {
 	// Aligned for libsrtp2, which reads words.
@@ -206,12 +206,15 @@ static void run(int fd, enum mode mode, long pause, struct counts *c)
 		batch[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
 	}
 	struct timespec rest = {.tv_sec = pause / 1000000, .tv_nsec = pause % 1000000 * 1000};
-	while (!stopped) {
+	for (;;) {
 		int n = recvmmsg(fd, batch, BATCH, MSG_WAITFORONE, NULL);
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			err(1, "recvmmsg");
-		if (n <= 0)
+		if (n <= 0) {
+			if (stopped)
+				return;
 			continue;
+		}
 		c->batches++;
 		for (int i = 0; i < n; i++) {
 			c->packets++;

@@ -130,6 +130,11 @@ attack-media: ## send a million mutated packets at a real server (a minute)
 bench: ## run the benchmarks; BENCH=regexp selects
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+.PHONY: floor
+floor: ## measure the least CPU that a packet costs, by a C program; FLOOR_FLAGS="…" (2 CPUs)
+	@scripts/install-deps.sh floor
+	@go run ./internal/bench/floor -file internal/bench/browser.opus $(FLOOR_FLAGS)
+
 .PHONY: concealment
 concealment: deps-test ## measure concealment by word errors (takes hours): the table of docs/CONCEALMENT.md
 	@set -e; results=$$(mktemp); \

@@ -1,7 +1,8 @@
 #!/bin/sh
-# install-deps.sh run|test: makes sure that what `make run` or `make test` needs
-# is there. On Debian and its kin it installs what is missing; elsewhere it
-# says what that is. When nothing is missing it does nothing, quickly.
+# install-deps.sh run|test|floor: makes sure that what `make run`, `make test` or
+# `make floor` needs is there. On Debian and its kin it installs what is missing;
+# elsewhere it says what that is. When nothing is missing it does nothing,
+# quickly.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -36,6 +37,14 @@ check_run() {
 	need pocketsphinx have pocketsphinx_continuous
 	need pocketsphinx-en-us test -e /usr/share/pocketsphinx/model/en-us/en-us/mdef
 	[ -z "${LIBOPUS-}" ] || need libopus-dev pkg-config --exists opus
+}
+
+check_floor() {
+	need gcc have cc
+	need libc6-dev test -e /usr/include/stdlib.h
+	need pkg-config have pkg-config
+	need libsrtp2-dev pkg-config --exists libsrtp2
+	need libopus-dev pkg-config --exists opus
 }
 
 check_test() {
@@ -83,7 +92,7 @@ install() {
 	manually="Missing: $missing (these are the names of Debian's packages)."
 	if ! have apt-get >/dev/null; then
 		hint=
-		[ "$1" = test ] || hint="Or do without captions: \`make bin/verbatim && bin/verbatim serve --recognizer none:\` needs none of them."
+		[ "$1" != run ] || hint="Or do without captions: \`make bin/verbatim && bin/verbatim serve --recognizer none:\` needs none of them."
 		fail "$manually" "Install them with this system's package manager, then try again." ${hint:+"$hint"}
 	fi
 
@@ -118,11 +127,11 @@ node_packages() {
 }
 
 case ${1-} in
-run | test) ;;
-*) fail "usage: scripts/install-deps.sh run|test" ;;
+run | test | floor) ;;
+*) fail "usage: scripts/install-deps.sh run|test|floor" ;;
 esac
 
 have go >/dev/null || fail "Go is not installed, or not on the PATH: see https://go.dev/doc/install"
 check "$1"
 [ -z "$missing" ] || install "$1"
-[ "$1" = run ] || node_packages
+[ "$1" != test ] || node_packages

@@ -18,7 +18,7 @@ import (
 var parsed = sync.OnceValues(func() (*contract.Document, error) { return contract.Parse(openAPI) })
 
 // described is the document that every answer of these tests is held against.
-func described(t *testing.T) *contract.Document {
+func described(t testing.TB) *contract.Document {
 	t.Helper()
 	d, err := parsed()
 	if err != nil {

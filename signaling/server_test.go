@@ -25,7 +25,7 @@ import (
 
 // service is the real server, with the real media engine on a port of its own.
 type service struct {
-	t        *testing.T
+	t        testing.TB
 	url      string
 	server   *Server
 	engine   *media.Engine
@@ -58,7 +58,7 @@ func (s *service) SessionClosed(session string, _ audio.Reason) {
 }
 
 // begin starts a server that ends with the test.
-func begin(t *testing.T, cfg Config) *service {
+func begin(t testing.TB, cfg Config) *service {
 	t.Helper()
 	s := &service{t: t}
 	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "verbatim.db"))
@@ -145,7 +145,7 @@ func (s *service) do(method, url, body string, headers ...string) answer {
 }
 
 // offer is what a client sends, as pion makes it.
-func offer(t *testing.T) string {
+func offer(t testing.TB) string {
 	t.Helper()
 	var sdp string
 	_, err := whipclient.Connect(t.Context(), whipclient.Options{}, func(_ context.Context, text string) (string, error) {

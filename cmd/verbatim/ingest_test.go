@@ -25,7 +25,7 @@ import (
 
 // pcmClient is one WebSocket connection of a client without WebRTC.
 type pcmClient struct {
-	t     *testing.T
+	t     testing.TB
 	ws    *websocket.Conn
 	tcp   net.Conn
 	ready reply

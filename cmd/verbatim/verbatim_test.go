@@ -50,7 +50,7 @@ func verbatim(ctx context.Context, args ...string) *exec.Cmd {
 
 // process is a running `verbatim serve`.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	cmd  *exec.Cmd
 	url  string
 	data string
@@ -58,13 +58,13 @@ type process struct {
 	out  chan struct{} // closed when its stdout has ended
 }
 
-func serve(t *testing.T, data, recognizer string, more ...string) *process {
+func serve(t testing.TB, data, recognizer string, more ...string) *process {
 	t.Helper()
 	return serveTo(t, os.Stderr, data, recognizer, more...)
 }
 
 // serveTo is serve with another place for what the server logs.
-func serveTo(t *testing.T, stderr *os.File, data, recognizer string, more ...string) *process {
+func serveTo(t testing.TB, stderr *os.File, data, recognizer string, more ...string) *process {
 	t.Helper()
 	args := append([]string{
 		"serve", "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--data", data, "--recognizer", recognizer,
@@ -170,7 +170,7 @@ func (s *process) wav(m meeting.Meeting, track int) []int16 {
 	return pcm
 }
 
-func opusFile(t *testing.T, name string) string {
+func opusFile(t testing.TB, name string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name+".opus")
 	if err := os.WriteFile(path, speech.Opus(name), 0o600); err != nil {
@@ -218,7 +218,7 @@ func TestPublishedAudioIsBitExact(t *testing.T) {
 	s.stop()
 }
 
-func checkCoverage(t *testing.T, c meeting.Coverage) {
+func checkCoverage(t testing.TB, c meeting.Coverage) {
 	t.Helper()
 	if in := c.ReceivedMS + c.RecoveredMS + c.ConcealedMS + c.SilenceMS + c.DiscontinuityMS + c.ShedMS; in != c.DurationMS {
 		t.Errorf("what arrived adds up to %d of %d ms", in, c.DurationMS)

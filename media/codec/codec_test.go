@@ -214,6 +214,9 @@ func BenchmarkDecode(b *testing.B) {
 	for name, f := range map[string]audio.Format{"PCMU": audio.FormatPCMU, "PCM": audio.FormatPCM, "Opus": audio.FormatOpus} {
 		b.Run("20ms of "+name, func(b *testing.B) { benchmark(b, f, coded(f), 320) })
 	}
+	b.Run("60ms of Opus", func(b *testing.B) {
+		benchmark(b, audio.FormatOpus, speech.Packets("sas-0880-60ms"), 960)
+	})
 	for _, v := range vectors() {
 		if v.name == "09-1" || v.name == "11-1" || v.name == "15-1" || v.name == "31-1" {
 			packets, _ := codes[0].packets(v)

@@ -22,6 +22,7 @@ var ErrNoSession = errors.New("no such session")
 
 // Store keeps meetings and who is in them; pipeline/store has one.
 type Store interface {
+	// Join returns the meeting with p as its only participant.
 	Join(ctx context.Context, room string, p transcript.Participant, newID string, now time.Time) (Meeting, bool, error)
 	Leave(ctx context.Context, meeting, participant string, at time.Time) error
 	EndMeeting(ctx context.Context, id string, at time.Time) (State, error)
@@ -125,12 +126,7 @@ func (r *Registry) Join(ctx context.Context, roomName string, p transcript.Parti
 	s := Membership{
 		Session: newSessionID(), Room: roomName, Meeting: m.ID, StartedAt: m.StartedAt, Participant: p,
 	}
-	var joined Participant
-	for _, q := range m.Participants {
-		if q.ID == p.ID {
-			joined = q
-		}
-	}
+	joined := m.Participants[0]
 	s.JoinedAt = joined.JoinedAt
 	old := rm.sessions[p.ID]
 	rm.sessions[p.ID] = s.Session

@@ -12,45 +12,47 @@ import (
 
 // Join puts p into the room's live meeting. If there is none it begins one,
 // with newID; created says so. Whoever was in the meeting before keeps the time
-// of joining, and gets the new name.
+// of joining, and gets the new name. The meeting is returned with p as its only
+// participant and without tracks: what a join costs does not grow with the room.
 func (s *Store) Join(ctx context.Context, room string, p transcript.Participant, newID string, now time.Time) (m meeting.Meeting, created bool, err error) {
+	m = meeting.Meeting{Room: room, State: meeting.StateLive, Participants: []meeting.Participant{{ID: p.ID}}, Tracks: []meeting.Track{}}
+	who := &m.Participants[0]
 	err = s.update(ctx, "join "+room, func(tx *sql.Tx) error {
 		// The update changes nothing; it is what makes the row come back (and be
 		// locked) when the meeting is there already.
-		var id string
+		var began, joined int64
 		err := tx.QueryRowContext(ctx, `
 			INSERT INTO meetings (id, room, state, started_at) VALUES ($1, $2, 'live', $3)
 			ON CONFLICT (room) WHERE state = 'live' DO UPDATE SET room = excluded.room
-			RETURNING id`, newID, room, now.UnixMicro()).Scan(&id)
+			RETURNING id, started_at`, newID, room, now.UnixMicro()).Scan(&m.ID, &began)
 		if err != nil {
 			return err
 		}
-		created = id == newID
+		created = m.ID == newID
 		if created {
-			if err := s.tellOfMeeting(ctx, tx, id, MeetingStarted, now); err != nil {
+			if err := s.tellOfMeeting(ctx, tx, m.ID, MeetingStarted, now); err != nil {
 				return err
 			}
 		}
 		var present int
 		err = tx.QueryRowContext(ctx, `
-			SELECT COUNT(*) FROM participants WHERE meeting = $1 AND id = $2 AND left_at IS NULL`, id, p.ID).Scan(&present)
+			SELECT COUNT(*) FROM participants WHERE meeting = $1 AND id = $2 AND left_at IS NULL`, m.ID, p.ID).Scan(&present)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `
+		err = tx.QueryRowContext(ctx, `
 			INSERT INTO participants (meeting, id, name, joined_at) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (meeting, id) DO UPDATE SET name = excluded.name, left_at = NULL`,
-			id, p.ID, clean(p.Name), now.UnixMicro())
+			ON CONFLICT (meeting, id) DO UPDATE SET name = excluded.name, left_at = NULL
+			RETURNING name, joined_at`,
+			m.ID, p.ID, clean(p.Name), now.UnixMicro()).Scan(&who.Name, &joined)
 		if err != nil {
 			return err
 		}
-		if present == 0 {
-			if err := s.tellOfParticipant(ctx, tx, id, p.ID, ParticipantJoined, now); err != nil {
-				return err
-			}
+		m.StartedAt, who.JoinedAt = fromMicro(began), fromMicro(joined)
+		if present > 0 {
+			return nil
 		}
-		m, err = loadOne(ctx, tx, "FROM meetings WHERE id = $1", id)
-		return err
+		return s.tellOfParticipant(ctx, tx, m.ID, p.ID, ParticipantJoined, now)
 	})
 	s.wake()
 	return m, created, err

@@ -336,6 +336,27 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// BenchmarkJoin is somebody who comes into a room, and goes.
+func BenchmarkJoin(b *testing.B) {
+	for _, others := range []int{10, 400} {
+		b.Run(fmt.Sprint(others), func(b *testing.B) {
+			s := openTest(b)
+			for i := range others {
+				who := transcript.Participant{ID: fmt.Sprint("p", i), Name: "P"}
+				_, _, err := s.Join(b.Context(), "r", who, "M", t0)
+				must(b, err)
+				must(b, s.CreateTrack(b.Context(), meeting.Track{ID: fmt.Sprint("T", i), Meeting: "M", Participant: who.ID, StartedAt: t0}))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _, err := s.Join(b.Context(), "r", ada, "M1", t0)
+				must(b, err)
+				must(b, s.Leave(b.Context(), "M", ada.ID, t0))
+			}
+		})
+	}
+}
+
 func BenchmarkTranscript(b *testing.B) {
 	s := openTest(b)
 	tr := track(b, s, "A", "M", ada)

@@ -9,8 +9,11 @@ import (
 	"verbatim/media/audio"
 )
 
-// A packet of the benchmarks is 20 ms of Opus at 32 kbit/s.
-const benchPayload = 80
+// A packet of the benchmarks is what browsers send: 60 ms of Opus at 24 kbit/s.
+const (
+	benchPayload = 180
+	benchTicks   = 2880
+)
 
 // fill appends n packets and writes them.
 func fill(b *testing.B, s *Store, track string, n int) *Log {
@@ -19,7 +22,7 @@ func fill(b *testing.B, s *Store, track string, n int) *Log {
 	var tx sender
 	payload := make([]byte, benchPayload)
 	for range n {
-		appendAll(b, l, tx.packet(audio.Coded, 960, payload))
+		appendAll(b, l, tx.packet(audio.Coded, benchTicks, payload))
 	}
 	s.flush(true)
 	return l
@@ -30,7 +33,7 @@ func BenchmarkAppend(b *testing.B) {
 	l := must(s.Create("m", "t"))
 	defer closeLog(b, l)
 	var tx sender
-	p := tx.packet(audio.Coded, 960, make([]byte, benchPayload))
+	p := tx.packet(audio.Coded, benchTicks, make([]byte, benchPayload))
 	ctx := context.Background()
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
@@ -55,6 +58,7 @@ func BenchmarkRead(b *testing.B) {
 			l := fill(b, s, "t", packets)
 			defer closeLog(b, l)
 			b.ReportAllocs()
+			b.ResetTimer()
 			for left := b.N; left > 0; left -= packets {
 				want := min(left, packets)
 				n := 0
@@ -92,7 +96,7 @@ func BenchmarkTail(b *testing.B) {
 				})
 			}
 			var tx sender
-			p := tx.packet(audio.Coded, 960, make([]byte, benchPayload))
+			p := tx.packet(audio.Coded, benchTicks, make([]byte, benchPayload))
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				if err := l.Append(ctx, p); err != nil {
@@ -115,7 +119,7 @@ func BenchmarkTail(b *testing.B) {
 // BenchmarkOpen opens a log of three hours.
 func BenchmarkOpen(b *testing.B) {
 	s := newStore(b, Options{SyncEvery: -1})
-	l := fill(b, s, "t", 3*3600*50)
+	l := fill(b, s, "t", 3*3600*1000/60)
 	b.SetBytes(l.size)
 	closeLog(b, l)
 	b.ReportAllocs()
@@ -125,7 +129,7 @@ func BenchmarkOpen(b *testing.B) {
 }
 
 // BenchmarkFlush is one round of the flusher over 1,000 live tracks that have
-// 100 ms each to write.
+// two packets each to write: a packet is 60 ms, and a round comes every 100 ms.
 func BenchmarkFlush(b *testing.B) {
 	for _, sync := range []bool{false, true} {
 		b.Run(fmt.Sprintf("sync=%v", sync), func(b *testing.B) {
@@ -139,7 +143,7 @@ func BenchmarkFlush(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				for i, l := range logs {
-					appendAll(b, l, tx[i].coded(5, benchPayload)...)
+					appendAll(b, l, tx[i].coded(2, benchPayload)...)
 				}
 				b.StartTimer()
 				if s.flush(sync) > 0 {

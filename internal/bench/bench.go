@@ -67,8 +67,8 @@ func prepare(c *Config) ([]*rotation, error) {
 		return nil, fmt.Errorf("there is no profile %q: browser, default and meeting are there", c.Profile)
 	}
 	c.Start, c.Step, c.Max = cmp.Or(c.Start, p.start), cmp.Or(c.Step, p.step), cmp.Or(c.Max, p.max)
-	if c.Streams < 0 || c.Start < 1 || c.Step < 1 || c.RoomSize < 1 || c.JoinParallel < 1 || c.Joins < 0 || c.Window < time.Second {
-		return nil, errors.New("--streams, --start, --step, --max, --room-size and --join-parallel are positive numbers, and --window is at least 1s")
+	if c.Streams < 0 || c.Start < 1 || c.Step < 1 || c.RoomSize < 1 || c.JoinParallel < 1 || c.Joins < 0 || c.Window < time.Second || c.Settle < time.Second {
+		return nil, errors.New("--streams, --start, --step, --max, --room-size and --join-parallel are positive numbers, and --window and --settle are at least 1s")
 	}
 	return rotations(c)
 }
@@ -138,7 +138,7 @@ func (b *bench) ramp(ctx context.Context) error {
 // step measures with n participants.
 func (b *bench) step(ctx context.Context, n int) (s Step, err error) {
 	s.Streams = n
-	harness.Progress("%d streams: joining", n)
+	transient("%d streams: joining", n)
 	if s.JoinsPerSecond, err = b.load.grow(ctx, n); err != nil {
 		if ctx.Err() == nil {
 			s.Why, err = err.Error(), nil
@@ -148,7 +148,7 @@ func (b *bench) step(ctx context.Context, n int) (s Step, err error) {
 	if err := harness.Sleep(ctx, b.cfg.Settle); err != nil {
 		return s, err
 	}
-	harness.Progress("%d streams: measuring for %v", n, b.cfg.Window)
+	transient("%d streams: measuring for %v", n, b.cfg.Window)
 	begun := time.Now()
 	before, err := b.server.cpu()
 	if err != nil {
@@ -200,8 +200,6 @@ func (b *bench) results(ctx context.Context, s *Step) (err error) {
 	switch {
 	case lerr != nil:
 		s.Why = lerr.Error()
-	case lost > 0:
-		s.Why = "audio was lost"
 	case w.delay.n == 0:
 		s.Why = "nothing came to the recognizer"
 	case s.Delay.P99 > slo && s.LateMS > slo/2:
@@ -232,9 +230,16 @@ func (b *bench) wait(ctx context.Context, until time.Time, s *Step) error {
 		}
 		lost, _ := b.load.lost()
 		s.Soak = append(s.Soak, m)
-		fmt.Fprintf(os.Stderr, "%4.0f min: RSS %.1f MB, %d goroutines, p99 so far %.1f ms, %d lost\n", m.Minutes, m.RSS, m.Goroutines, m.P99, lost)
+		harness.Progress("%d streams, %.0f min: RSS %.1f MB, %d goroutines, p99 so far %.1f ms, %d lost", s.Streams, m.Minutes, m.RSS, m.Goroutines, m.P99, lost)
 	}
 	return nil
+}
+
+// transient says what is going on, where it is written over later.
+func transient(format string, args ...any) {
+	if harness.OnTerminal() {
+		harness.Progress(format, args...)
+	}
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -73,11 +73,11 @@ type publisher struct {
 	session *whipclient.Session
 
 	// What follows is guarded by l.mu.
-	known bool // its track is
-	sent  int  // packets
-	next  int  // the packet whose frame comes next
-	lost  int  // frames that did not come, or were others
-	err   error
+	known bool  // its track is
+	sent  int   // packets
+	next  int   // the packet whose frame comes next
+	lost  int   // frames that did not come, or were others
+	err   error // what ended it, or the first of those frames
 }
 
 func newLoad(ctx context.Context, c *Config, url string, all []*rotation) *load {
@@ -250,18 +250,35 @@ func (p *publisher) take(rec probe.Record) {
 	}
 	placed := i < p.sent && p.r.frame(i).end == rec.End
 	right := placed && p.r.frame(i).sum == rec.Sum
-	switch {
-	case !right && silences[rec.Sum]:
+	if !right && silences[rec.Sum] {
 		return // a pause: where the next frame is will tell whether it was as long
-	case !placed: // of nothing that was sent
-		p.lost++
-		return
-	case !right:
-		p.lost++
 	}
-	p.lost += i - p.next
-	p.next = i
-	p.arrived(rec.At)
+	if !right || i > p.next {
+		p.miss(i, placed, rec)
+	}
+	if placed {
+		p.next = i
+		p.arrived(rec.At)
+	}
+}
+
+// miss counts what a record shows not to have come, up to the i-th packet.
+func (p *publisher) miss(i int, placed bool, rec probe.Record) {
+	lost := i - p.next
+	what := fmt.Sprintf("%d frames are missing", lost)
+	switch {
+	case !placed:
+		lost = 1
+		what = "a frame is of nothing that was sent"
+	case p.r.frame(i).sum != rec.Sum:
+		lost++
+		what = "a frame has other samples"
+	}
+	p.lost += lost
+	if p.err == nil {
+		p.err = fmt.Errorf("%s, %v after the participant's first; it had sent %v", what,
+			audio.Duration(rec.End*audio.TicksPerSample), audio.Duration(p.r.packet(p.sent).at))
+	}
 }
 
 // arrived notes that the next packet was at the recognizer at that time.
@@ -359,13 +376,16 @@ func (l *load) measured() *window {
 	return w
 }
 
-// lost is how many frames did not come or were others, and what else went wrong.
+// lost is how many frames did not come or were others, and the first thing that
+// went wrong with a participant.
 func (l *load) lost() (n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range l.joined {
 		n += p.lost
-		err = errors.Join(err, p.err)
+		if err == nil {
+			err = p.err
+		}
 	}
 	return n, err
 }

@@ -64,7 +64,7 @@ func names(set *unix.CPUSet) string {
 }
 
 // pin has this process run on those CPUs only. Threads that begin later inherit
-// it from those that begin them.
+// that from those that begin them.
 func pin(set *unix.CPUSet) error {
 	for changed := true; changed; {
 		changed = false

@@ -49,6 +49,9 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err := enoughFiles(cmp.Or(c.Streams, c.Max)); err != nil {
 		return err
 	}
+	if shared(&serverCPUs, &loadCPUs) {
+		fmt.Fprintln(os.Stderr, "Server and load share a CPU: what is measured is both of them.")
+	}
 	if err := pin(&loadCPUs); err != nil {
 		return err
 	}
@@ -128,8 +131,8 @@ func (b *bench) ramp(ctx context.Context) error {
 		}
 		b.report.Steps = append(b.report.Steps, s)
 		harness.Progress("%s", s.line())
-		if s.Why != "" {
-			return nil
+		if s.Why != "" || ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 	return nil
@@ -166,6 +169,10 @@ func (b *bench) step(ctx context.Context, n int) (s Step, err error) {
 		})
 	}
 	err = b.wait(ctx, begun.Add(b.cfg.Window), &s)
+	if ctx.Err() != nil && len(s.Soak) > 0 { // what there is of a soak counts
+		err, ctx = nil, context.WithoutCancel(ctx)
+		b.load.cut()
+	}
 	after, cerr := b.server.cpu()
 	took := time.Since(begun)
 	if perr := profiling.Wait(); err == nil {
@@ -224,13 +231,14 @@ func (b *bench) wait(ctx context.Context, until time.Time, s *Step) error {
 		if err != nil {
 			return err
 		}
-		m := Minute{Minutes: time.Since(begun).Minutes(), RSS: rss, P99: ms(b.load.soFar().quantile(0.99))}
+		recent := b.load.look()
+		m := Minute{Minutes: time.Since(begun).Minutes(), RSS: rss, P99: ms(recent.quantile(0.99))}
 		if m.Goroutines, err = b.server.goroutines(ctx); err != nil {
 			return err
 		}
 		lost, _ := b.load.lost()
 		s.Soak = append(s.Soak, m)
-		harness.Progress("%d streams, %.0f min: RSS %.1f MB, %d goroutines, p99 so far %.1f ms, %d lost", s.Streams, m.Minutes, m.RSS, m.Goroutines, m.P99, lost)
+		harness.Progress("%d streams, %.0f min: RSS %.1f MB, %d goroutines, p99 %.1f ms, %d lost", s.Streams, m.Minutes, m.RSS, m.Goroutines, m.P99, lost)
 	}
 	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -61,6 +60,7 @@ type load struct {
 type window struct {
 	from, to time.Time
 	delay    delays // from when a packet was due to when it was at the recognizer
+	recent   delays // the same, since the last look
 	late     delays // from when it was due to when it was sent
 }
 
@@ -287,6 +287,7 @@ func (p *publisher) arrived(at time.Time) {
 	p.next++
 	if w := p.l.window; w.has(due) {
 		w.delay.add(at.Sub(due))
+		w.recent.add(at.Sub(due))
 	}
 }
 
@@ -427,11 +428,17 @@ func (l *load) missing() (n int) {
 	return n
 }
 
-// soFar is a copy of the delays of the window that is being measured.
-func (l *load) soFar() *delays {
+// cut ends the window now.
+func (l *load) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	d := l.window.delay
-	d.bins = slices.Clone(d.bins)
-	return &d
+	l.window.to = time.Now()
+}
+
+// look gives the delays of the window since the last look.
+func (l *load) look() (d delays) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d, l.window.recent = l.window.recent, delays{}
+	return d
 }

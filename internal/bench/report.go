@@ -74,7 +74,7 @@ type Minute struct {
 	Minutes    float64 `json:"minutes"`
 	RSS        float64 `json:"rss_mb"`
 	Goroutines int     `json:"goroutines,omitempty"`
-	P99        float64 `json:"p99_ms"` // since the window began
+	P99        float64 `json:"p99_ms"` // since the look before
 }
 
 func newReport(c *Config, serverCPUs, loadCPUs *unix.CPUSet) *report {

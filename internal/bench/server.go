@@ -63,6 +63,16 @@ func names(set *unix.CPUSet) string {
 	return strings.Join(all, ",")
 }
 
+// shared tells whether two sets have a CPU in common.
+func shared(a, b *unix.CPUSet) bool {
+	for i := range a {
+		if a[i]&b[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // pin has this process run on those CPUs only. Threads that begin later inherit
 // that from those that begin them.
 func pin(set *unix.CPUSet) error {
@@ -146,7 +156,10 @@ func startServer(ctx context.Context, c *Config, dir string, on, back *unix.CPUS
 		return nil, err
 	}
 	if err := s.Ready(ctx); err != nil {
-		return nil, errors.Join(err, s.lastWords(), s.Stop())
+		if ctx.Err() == nil {
+			err = errors.Join(errors.New("the server did not start"), s.lastWords()) // the log itself goes
+		}
+		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }

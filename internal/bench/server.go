@@ -178,21 +178,19 @@ func pinned(start func() error, on, back *unix.CPUSet) error {
 // freePorts are two for TCP and one for UDP, all on loopback. Nobody else is
 // likely to take one before the server does.
 func freePorts() (ports [3]string, err error) {
-	for i := range 2 {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
-		if err != nil {
+	var l [2]net.Listener
+	for i := range l {
+		if l[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil { //nolint:noctx // it does not wait
 			return ports, err
 		}
-		defer l.Close()
-		ports[i] = l.Addr().String()
+		ports[i] = l[i].Addr().String()
 	}
 	c, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // it does not wait
 	if err != nil {
 		return ports, err
 	}
-	defer c.Close()
 	ports[2] = c.LocalAddr().String()
-	return ports, nil
+	return ports, errors.Join(l[0].Close(), l[1].Close(), c.Close())
 }
 
 // lastWords are the end of the server's log, as an error; the log goes with the

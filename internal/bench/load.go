@@ -274,6 +274,9 @@ func (p *publisher) miss(i int, placed bool, rec probe.Record) {
 		lost++
 		what = "a frame has other samples"
 	}
+	if p.next == 0 {
+		what = "the track does not begin with what was sent first"
+	}
 	p.lost += lost
 	if p.err == nil {
 		p.err = fmt.Errorf("%s, %v after the participant's first; it had sent %v", what,

@@ -83,7 +83,7 @@ func newReport(c *Config, serverCPUs, loadCPUs *unix.CPUSet) *report {
 		Flags: c.ServerFlags, Env: c.ServerEnv, count: serverCPUs.Count(),
 	}}
 	if c.Peer != "" {
-		r.Machine.Codec = "the peer's"
+		r.Machine.Codec = "its own"
 	}
 	return r
 }

@@ -19,6 +19,7 @@ type benchCmd struct {
 	Max          int           `help:"Participants of the last step (default: by profile)." placeholder:"N"`
 	Streams      int           `help:"This many participants, in one step." placeholder:"N"`
 	Window       time.Duration `help:"How long each step is measured; from two minutes on it is a soak, with a line a minute." default:"10s"`
+	Settle       time.Duration `help:"How long nothing is measured after the last has joined." default:"3s"`
 	SLO          time.Duration `name:"slo" help:"What 99 % of the packets may take at most, from when they are due to when their audio is at the recognizer." default:"250ms"`
 	Joins        float64       `help:"How many participants join in a second; 0: as fast as the server takes them." default:"25"`
 	JoinParallel int           `help:"How many participants join at the same time." default:"16"`
@@ -35,7 +36,7 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	return bench.Run(ctx, bench.Config{
 		Profile: c.Profile, File: c.File, ServerCPUs: c.ServerCPUs, LoadCPUs: c.LoadCPUs, RoomSize: c.RoomSize,
 		Start: c.Start, Step: c.Step, Max: c.Max, Streams: c.Streams, Joins: c.Joins, JoinParallel: c.JoinParallel,
-		Settle: 3 * time.Second, Window: c.Window, SLO: c.SLO, ServerFlags: c.ServerFlag, ServerEnv: c.ServerEnv,
+		Settle: c.Settle, Window: c.Window, SLO: c.SLO, ServerFlags: c.ServerFlag, ServerEnv: c.ServerEnv,
 		Peer: c.Peer, NoProfile: c.NoProfile, JSON: c.JSON, SVG: c.SVG, Out: os.Stdout,
 	})
 }

@@ -283,6 +283,25 @@ func TestRefusesToListenEverywhere(t *testing.T) {
 	}
 }
 
+// Profiles are for the machine itself only, and not on the server's address.
+func TestPprof(t *testing.T) {
+	cmd := verbatim(t.Context(), "serve", "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--data", t.TempDir(), "--recognizer", "none:", "--pprof", "0.0.0.0:0")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "--pprof: ") || !strings.Contains(string(out), "other machines") {
+		t.Errorf("%v: %s", err, out)
+	}
+	s := serve(t, t.TempDir(), "none:", "--pprof", "127.0.0.1:0")
+	resp, err := http.Get(s.url + "/debug/pprof/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("the public address answers %s", resp.Status)
+	}
+	s.stop()
+}
+
 // What is wrong with an ICE server is told without its secret, given by flag or
 // environment.
 func TestSecretsAreNotRepeated(t *testing.T) {

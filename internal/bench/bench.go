@@ -49,6 +49,9 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err := enoughFiles(cmp.Or(c.Streams, c.Max)); err != nil {
 		return err
 	}
+	if shared(&serverCPUs, &loadCPUs) {
+		fmt.Fprintln(os.Stderr, "Server and load share a CPU: what is measured is both of them.")
+	}
 	if err := pin(&loadCPUs); err != nil {
 		return err
 	}
@@ -67,8 +70,8 @@ func prepare(c *Config) ([]*rotation, error) {
 		return nil, fmt.Errorf("there is no profile %q: browser, default and meeting are there", c.Profile)
 	}
 	c.Start, c.Step, c.Max = cmp.Or(c.Start, p.start), cmp.Or(c.Step, p.step), cmp.Or(c.Max, p.max)
-	if c.Streams < 0 || c.Start < 1 || c.Step < 1 || c.RoomSize < 1 || c.JoinParallel < 1 || c.Joins < 0 || c.Window < time.Second {
-		return nil, errors.New("--streams, --start, --step, --max, --room-size and --join-parallel are positive numbers, and --window is at least 1s")
+	if c.Streams < 0 || c.Start < 1 || c.Step < 1 || c.RoomSize < 1 || c.JoinParallel < 1 || c.Joins < 0 || c.Window < time.Second || c.Settle < time.Second {
+		return nil, errors.New("--streams, --start, --step, --max, --room-size and --join-parallel are positive numbers, and --window and --settle are at least 1s")
 	}
 	return rotations(c)
 }
@@ -128,8 +131,8 @@ func (b *bench) ramp(ctx context.Context) error {
 		}
 		b.report.Steps = append(b.report.Steps, s)
 		harness.Progress("%s", s.line())
-		if s.Why != "" {
-			return nil
+		if s.Why != "" || ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 	return nil
@@ -138,7 +141,7 @@ func (b *bench) ramp(ctx context.Context) error {
 // step measures with n participants.
 func (b *bench) step(ctx context.Context, n int) (s Step, err error) {
 	s.Streams = n
-	harness.Progress("%d streams: joining", n)
+	transient("%d streams: joining", n)
 	if s.JoinsPerSecond, err = b.load.grow(ctx, n); err != nil {
 		if ctx.Err() == nil {
 			s.Why, err = err.Error(), nil
@@ -148,7 +151,7 @@ func (b *bench) step(ctx context.Context, n int) (s Step, err error) {
 	if err := harness.Sleep(ctx, b.cfg.Settle); err != nil {
 		return s, err
 	}
-	harness.Progress("%d streams: measuring for %v", n, b.cfg.Window)
+	transient("%d streams: measuring for %v", n, b.cfg.Window)
 	begun := time.Now()
 	before, err := b.server.cpu()
 	if err != nil {
@@ -166,6 +169,10 @@ func (b *bench) step(ctx context.Context, n int) (s Step, err error) {
 		})
 	}
 	err = b.wait(ctx, begun.Add(b.cfg.Window), &s)
+	if ctx.Err() != nil && len(s.Soak) > 0 { // what there is of a soak counts
+		err, ctx = nil, context.WithoutCancel(ctx)
+		b.load.cut()
+	}
 	after, cerr := b.server.cpu()
 	took := time.Since(begun)
 	if perr := profiling.Wait(); err == nil {
@@ -200,8 +207,6 @@ func (b *bench) results(ctx context.Context, s *Step) (err error) {
 	switch {
 	case lerr != nil:
 		s.Why = lerr.Error()
-	case lost > 0:
-		s.Why = "audio was lost"
 	case w.delay.n == 0:
 		s.Why = "nothing came to the recognizer"
 	case s.Delay.P99 > slo && s.LateMS > slo/2:
@@ -226,15 +231,23 @@ func (b *bench) wait(ctx context.Context, until time.Time, s *Step) error {
 		if err != nil {
 			return err
 		}
-		m := Minute{Minutes: time.Since(begun).Minutes(), RSS: rss, P99: ms(b.load.soFar().quantile(0.99))}
+		recent := b.load.look()
+		m := Minute{Minutes: time.Since(begun).Minutes(), RSS: rss, P99: ms(recent.quantile(0.99))}
 		if m.Goroutines, err = b.server.goroutines(ctx); err != nil {
 			return err
 		}
 		lost, _ := b.load.lost()
 		s.Soak = append(s.Soak, m)
-		fmt.Fprintf(os.Stderr, "%4.0f min: RSS %.1f MB, %d goroutines, p99 so far %.1f ms, %d lost\n", m.Minutes, m.RSS, m.Goroutines, m.P99, lost)
+		harness.Progress("%d streams, %.0f min: RSS %.1f MB, %d goroutines, p99 %.1f ms, %d lost", s.Streams, m.Minutes, m.RSS, m.Goroutines, m.P99, lost)
 	}
 	return nil
+}
+
+// transient says what is going on, where it is written over later.
+func transient(format string, args ...any) {
+	if harness.OnTerminal() {
+		harness.Progress(format, args...)
+	}
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

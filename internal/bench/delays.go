@@ -2,7 +2,10 @@
 
 package bench
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// bin is how exact a quantile is; beyond maxBins of them there is the maximum.
@@ -35,7 +38,7 @@ func (d *delays) add(v time.Duration) {
 
 // quantile is what the share q of them took at most.
 func (d *delays) quantile(q float64) time.Duration {
-	want := int(q*float64(d.n) + 0.999999)
+	want := max(1, int(math.Ceil(q*float64(d.n))))
 	for i, n := range d.bins {
 		if want -= int(n); want <= 0 && d.n > 0 {
 			return min(time.Duration(i+1)*bin, d.max)

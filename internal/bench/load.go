@@ -11,7 +11,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -61,6 +60,7 @@ type load struct {
 type window struct {
 	from, to time.Time
 	delay    delays // from when a packet was due to when it was at the recognizer
+	recent   delays // the same, since the last look
 	late     delays // from when it was due to when it was sent
 }
 
@@ -73,11 +73,11 @@ type publisher struct {
 	session *whipclient.Session
 
 	// What follows is guarded by l.mu.
-	known bool // its track is
-	sent  int  // packets
-	next  int  // the packet whose frame comes next
-	lost  int  // frames that did not come, or were others
-	err   error
+	known bool  // its track is
+	sent  int   // packets
+	next  int   // the packet whose frame comes next
+	lost  int   // frames that did not come, or were others
+	err   error // what ended it, or the first of those frames
 }
 
 func newLoad(ctx context.Context, c *Config, url string, all []*rotation) *load {
@@ -250,18 +250,38 @@ func (p *publisher) take(rec probe.Record) {
 	}
 	placed := i < p.sent && p.r.frame(i).end == rec.End
 	right := placed && p.r.frame(i).sum == rec.Sum
-	switch {
-	case !right && silences[rec.Sum]:
+	if !right && silences[rec.Sum] {
 		return // a pause: where the next frame is will tell whether it was as long
-	case !placed: // of nothing that was sent
-		p.lost++
-		return
-	case !right:
-		p.lost++
 	}
-	p.lost += i - p.next
-	p.next = i
-	p.arrived(rec.At)
+	if !right || i > p.next {
+		p.miss(i, placed, rec)
+	}
+	if placed {
+		p.next = i
+		p.arrived(rec.At)
+	}
+}
+
+// miss counts what a record shows not to have come, up to the i-th packet.
+func (p *publisher) miss(i int, placed bool, rec probe.Record) {
+	lost := i - p.next
+	what := fmt.Sprintf("%d frames are missing", lost)
+	switch {
+	case !placed:
+		lost = 1
+		what = "a frame is of nothing that was sent"
+	case p.r.frame(i).sum != rec.Sum:
+		lost++
+		what = "a frame has other samples"
+	}
+	if p.next == 0 {
+		what = "the track does not begin with what was sent first"
+	}
+	p.lost += lost
+	if p.err == nil {
+		p.err = fmt.Errorf("%s, %v after the participant's first; it had sent %v", what,
+			audio.Duration(rec.End*audio.TicksPerSample), audio.Duration(p.r.packet(p.sent).at))
+	}
 }
 
 // arrived notes that the next packet was at the recognizer at that time.
@@ -270,6 +290,7 @@ func (p *publisher) arrived(at time.Time) {
 	p.next++
 	if w := p.l.window; w.has(due) {
 		w.delay.add(at.Sub(due))
+		w.recent.add(at.Sub(due))
 	}
 }
 
@@ -359,13 +380,16 @@ func (l *load) measured() *window {
 	return w
 }
 
-// lost is how many frames did not come or were others, and what else went wrong.
+// lost is how many frames did not come or were others, and the first thing that
+// went wrong with a participant.
 func (l *load) lost() (n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range l.joined {
 		n += p.lost
-		err = errors.Join(err, p.err)
+		if err == nil {
+			err = p.err
+		}
 	}
 	return n, err
 }
@@ -407,11 +431,17 @@ func (l *load) missing() (n int) {
 	return n
 }
 
-// soFar is a copy of the delays of the window that is being measured.
-func (l *load) soFar() *delays {
+// cut ends the window now.
+func (l *load) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	d := l.window.delay
-	d.bins = slices.Clone(d.bins)
-	return &d
+	l.window.to = time.Now()
+}
+
+// look gives the delays of the window since the last look.
+func (l *load) look() (d delays) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d, l.window.recent = l.window.recent, delays{}
+	return d
 }

@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,7 +74,7 @@ type Minute struct {
 	Minutes    float64 `json:"minutes"`
 	RSS        float64 `json:"rss_mb"`
 	Goroutines int     `json:"goroutines,omitempty"`
-	P99        float64 `json:"p99_ms"` // since the window began
+	P99        float64 `json:"p99_ms"` // since the look before
 }
 
 func newReport(c *Config, serverCPUs, loadCPUs *unix.CPUSet) *report {
@@ -82,7 +83,7 @@ func newReport(c *Config, serverCPUs, loadCPUs *unix.CPUSet) *report {
 		Flags: c.ServerFlags, Env: c.ServerEnv, count: serverCPUs.Count(),
 	}}
 	if c.Peer != "" {
-		r.Machine.Codec = "the peer's"
+		r.Machine.Codec = "its own"
 	}
 	return r
 }
@@ -137,8 +138,15 @@ func (r *report) write(c *Config) error {
 		b, merr := json.MarshalIndent(r, "", "  ")
 		err = errors.Join(err, merr, os.WriteFile(c.JSON, append(b, '\n'), 0o600))
 	}
+	if c.SVG != "" {
+		var b bytes.Buffer
+		err = errors.Join(err, r.chart(&b, c.SLO), os.WriteFile(c.SVG, b.Bytes(), 0o600))
+	}
 	return errors.Join(failed, err)
 }
+
+// measured says whether the step came as far as to be measured.
+func (s *Step) measured() bool { return s.RSS > 0 }
 
 func (r *report) print(w io.Writer) error {
 	m := r.Machine
@@ -147,6 +155,9 @@ func (r *report) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "streams\tCPU %\tms/stream-s\tRSS MB\tper stream\tgoroutines\tp50 ms\tp99\tmax\tload late p99\tjoins/s\tlost\t")
 	for _, s := range r.Steps {
+		if !s.measured() {
+			continue
+		}
 		fmt.Fprintf(t, "%d\t%.1f\t%.2f\t%.1f\t%.3f\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%d\t\n", s.Streams, s.CPUPercent, s.CPUMS,
 			s.RSS, s.RSSPerStream, s.Goroutines, s.Delay.P50, s.Delay.P99, s.Delay.Max, s.LateMS, s.JoinsPerSecond, s.Lost)
 	}

@@ -63,8 +63,18 @@ func names(set *unix.CPUSet) string {
 	return strings.Join(all, ",")
 }
 
+// shared tells whether two sets have a CPU in common.
+func shared(a, b *unix.CPUSet) bool {
+	for i := range a {
+		if a[i]&b[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // pin has this process run on those CPUs only. Threads that begin later inherit
-// it from those that begin them.
+// that from those that begin them.
 func pin(set *unix.CPUSet) error {
 	for changed := true; changed; {
 		changed = false
@@ -146,7 +156,10 @@ func startServer(ctx context.Context, c *Config, dir string, on, back *unix.CPUS
 		return nil, err
 	}
 	if err := s.Ready(ctx); err != nil {
-		return nil, errors.Join(err, s.lastWords(), s.Stop())
+		if ctx.Err() == nil {
+			err = errors.Join(errors.New("the server did not start"), s.lastWords()) // the log itself goes
+		}
+		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
@@ -165,21 +178,19 @@ func pinned(start func() error, on, back *unix.CPUSet) error {
 // freePorts are two for TCP and one for UDP, all on loopback. Nobody else is
 // likely to take one before the server does.
 func freePorts() (ports [3]string, err error) {
-	for i := range 2 {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
-		if err != nil {
+	var l [2]net.Listener
+	for i := range l {
+		if l[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil { //nolint:noctx // it does not wait
 			return ports, err
 		}
-		defer l.Close()
-		ports[i] = l.Addr().String()
+		ports[i] = l[i].Addr().String()
 	}
 	c, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // it does not wait
 	if err != nil {
 		return ports, err
 	}
-	defer c.Close()
 	ports[2] = c.LocalAddr().String()
-	return ports, nil
+	return ports, errors.Join(l[0].Close(), l[1].Close(), c.Close())
 }
 
 // lastWords are the end of the server's log, as an error; the log goes with the

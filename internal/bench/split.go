@@ -34,7 +34,6 @@ var owners = map[string]string{
 	"verbatim/media.(*Session)":                "network",
 
 	"github.com/pion/srtp/": "crypto",
-	"crypto/":               "crypto",
 
 	"verbatim/media.(*track)": "reorder",
 	"verbatim/media/reorder":  "reorder",

@@ -76,9 +76,15 @@ func Isolate(flags uintptr, args []string, program func(ctx context.Context, arg
 // Progress writes over the last line on a terminal, and a line else.
 func Progress(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if st, err := os.Stderr.Stat(); err == nil && st.Mode()&os.ModeCharDevice != 0 {
+	if OnTerminal() {
 		fmt.Fprintf(os.Stderr, "\r\033[K%s", text)
 		return
 	}
 	fmt.Fprintln(os.Stderr, text)
+}
+
+// OnTerminal tells whether Progress writes to a terminal.
+func OnTerminal() bool {
+	st, err := os.Stderr.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/pion/interceptor"
 	"github.com/pion/logging"
 	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/webrtc/v4"
 
 	"verbatim/media/audio"
@@ -162,6 +163,11 @@ func Listen(cfg Config) (*Engine, error) {
 	if err := e.listen(); err != nil {
 		return nil, fmt.Errorf("open the media port %s: %w", cfg.Listen, err)
 	}
+	if e.cfg.Net == nil { // else pion makes one for each session, asking the system for all interfaces
+		if e.cfg.Net, err = stdnet.NewNet(); err != nil {
+			return nil, errors.Join(fmt.Errorf("list the network interfaces: %w", err), closeMuxes(e.muxes))
+		}
+	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.settings()
 	return e, nil
@@ -212,9 +218,7 @@ func (e *Engine) listen() error {
 // settings are those that all sessions share.
 func (e *Engine) settings() {
 	s := &e.base
-	if e.cfg.Net != nil {
-		s.SetNet(e.cfg.Net)
-	}
+	s.SetNet(e.cfg.Net)
 	s.LoggerFactory = quiet{}
 	s.SetIncludeLoopbackCandidate(true)
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})

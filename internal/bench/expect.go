@@ -175,6 +175,23 @@ func (r *rotation) frame(n int) frame {
 	return r.frames[n]
 }
 
+// firstOf finds the packet of which a new decoder makes a frame with that sum,
+// among the first few; -1: none of them.
+func (r *rotation) firstOf(sum uint32) int {
+	for n := range 50 {
+		p := r.packet(n)
+		found := false
+		decode.New().Packet(audio.Packet{Samples: p.ticks, Kind: audio.Coded, Format: audio.FormatOpus, Payload: p.payload}, func(f audio.Frame) bool {
+			found = probe.Sum(f.PCM) == sum
+			return true
+		})
+		if found {
+			return n
+		}
+	}
+	return -1
+}
+
 // silences are the sums of frames without sound.
 var silences = func() map[uint32]bool {
 	sums := map[uint32]bool{}

@@ -4,12 +4,14 @@ package bench
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
 	"verbatim/media/audio"
 	"verbatim/media/codec"
 	"verbatim/pipeline/transcribe/probe"
+	"verbatim/signaling/whipclient"
 )
 
 func rotationsOf(t *testing.T, profile string) []*rotation {
@@ -141,6 +143,27 @@ func TestWhatIsLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A track that begins too late is told from one with other samples.
+func TestBeginningIsMissing(t *testing.T) {
+	l := &load{cfg: &Config{}}
+	p := &publisher{l: l, r: rotationsOf(t, "browser")[0], sent: 9}
+	l.joined = append(l.joined, p)
+	late := newRotation(packetsOf(p.r)[3:], 0)
+	for _, rec := range told(late, 5) {
+		p.take(rec)
+	}
+	if lost, err := l.lost(); lost != 5 || !strings.Contains(err.Error(), "begins with packet 4") {
+		t.Errorf("%d lost: %v", lost, err)
+	}
+}
+
+func packetsOf(r *rotation) (all []whipclient.Packet) {
+	for _, p := range r.packets {
+		all = append(all, whipclient.Packet{Payload: p.payload, Ticks: p.ticks})
+	}
+	return all
 }
 
 // In a pause, silence may come in any pieces.

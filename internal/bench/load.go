@@ -274,11 +274,11 @@ func (p *publisher) miss(i int, placed bool, rec probe.Record) {
 		lost++
 		what = "a frame has other samples"
 	}
-	if p.next == 0 {
-		what = "the track does not begin with what was sent first"
-	}
 	p.lost += lost
 	if p.err == nil {
+		if n := p.r.firstOf(rec.Sum); p.next == 0 && n > 0 {
+			what = fmt.Sprintf("the track begins with packet %d, what was sent before is missing", n+1)
+		}
 		p.err = fmt.Errorf("%s, %v after the participant's first; it had sent %v", what,
 			audio.Duration(rec.End*audio.TicksPerSample), audio.Duration(p.r.packet(p.sent).at))
 	}

@@ -66,7 +66,7 @@ type feed struct {
 	origin   int64  // of the detector
 	decode   *decode.Decoder
 	detector vad.Detector
-	recent   []int16 // what lies before pos, up to wake
+	recent   recent // what lies before pos
 
 	e      *engine // the one in use, or used last; at first, the one to use
 	s      *session
@@ -125,8 +125,7 @@ func (f *feed) stream(ctx context.Context) error {
 	f.held = 0
 	r.state(StateOpening, f.e)
 	begun := r.position() // what lies before it was committed
-	f.recent = f.recent[max(0, int64(len(f.recent))-(f.pos-max(0, begun-preroll))):]
-	base := f.pos - int64(len(f.recent))
+	base := max(f.pos-f.recent.len(), begun-preroll, 0)
 	octx, cancel := context.WithTimeout(ctx, r.s.cfg.OpenTimeout)
 	stream, err := f.e.Open(octx, Options{Track: r.track, Spoken: max(0, begun-base)})
 	cancel()
@@ -201,11 +200,13 @@ func (f *feed) stream(ctx context.Context) error {
 // begin writes what the stream gets of the time before it was opened.
 func (f *feed) begin(ctx context.Context) error {
 	const piece = audio.FrameRate / 50
-	for at := 0; at < len(f.recent); at += piece {
-		pcm := f.recent[at:min(at+piece, len(f.recent))]
-		if err := f.write(ctx, audio.Frame{Start: f.s.base + int64(at), PCM: pcm, Kind: audio.Coded}); err != nil {
+	for at := f.s.base; at < f.pos; {
+		pcm := f.recent.last(f.pos - at)
+		pcm = pcm[:min(piece, len(pcm))]
+		if err := f.write(ctx, audio.Frame{Start: at, PCM: pcm, Kind: audio.Coded}); err != nil {
 			return err
 		}
+		at += int64(len(pcm))
 	}
 	return nil
 }
@@ -350,19 +351,11 @@ func (f *feed) frame(ctx context.Context, fr audio.Frame) error {
 	if f.s != nil {
 		err = f.write(ctx, fr)
 	}
-	f.remember(fr.PCM)
+	f.recent.add(fr.PCM)
 	if err != nil {
 		return err
 	}
 	return f.r.silence(ctx, f.pos, f.lastSpeech(), f.s == nil)
-}
-
-// remember keeps the newest samples, for a stream that begins now.
-func (f *feed) remember(pcm []int16) {
-	f.recent = append(f.recent, pcm...)
-	if over := len(f.recent) - wake; over > wake {
-		f.recent = f.recent[:copy(f.recent, f.recent[over:])]
-	}
 }
 
 // lastSpeech is the sample up to which someone spoke, 0 if nobody did.

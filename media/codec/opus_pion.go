@@ -9,8 +9,7 @@ import (
 // pionDecoder is Opus in pure Go.
 type pionDecoder struct {
 	opus   opus.Decoder
-	frames [maxOpusFrames][]byte
-	single [1276]byte
+	single []byte // a packet of one frame; nil until the first
 }
 
 func (d *pionDecoder) reset() {
@@ -24,11 +23,12 @@ func (d *pionDecoder) reset() {
 // DTX): it is concealed, as libopus does. The library would decode it as if there were
 // something in it.
 func (d *pionDecoder) decode(payload []byte, pcm []int16, f *fade) int {
-	count := opusFrames(payload, &d.frames)
+	var all [maxOpusFrames][]byte
+	count := opusFrames(payload, &all)
 	if count == 0 {
 		return 0
 	}
-	frames, whole := d.frames[:count], true
+	frames, whole := all[:count], true
 	for _, frame := range frames {
 		whole = whole && len(frame) > 1
 	}
@@ -44,8 +44,8 @@ func (d *pionDecoder) decode(payload []byte, pcm []int16, f *fade) int {
 			f.conceal(out)
 			continue
 		}
-		d.single[0] = payload[0] &^ 3
-		if d.packet(d.single[:1+copy(d.single[1:], frame)], out) < n {
+		d.single = append(append(d.single[:0], payload[0]&^3), frame...)
+		if d.packet(d.single, out) < n {
 			return i * n
 		}
 		f.heard(out)

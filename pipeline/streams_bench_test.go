@@ -44,6 +44,18 @@ func BenchmarkStreams(b *testing.B) {
 	for _, profile := range []string{"browser", "meeting", "default"} {
 		b.Run(profile, func(b *testing.B) { benchStreams(b, said(b, "../internal/bench/"+profile+".opus")) })
 	}
+	b.Run("pause", func(b *testing.B) { benchStreams(b, pauses(said(b, "../internal/bench/meeting.opus"))) })
+}
+
+// pauses are what is sent while nobody speaks: silence, and after each of it the
+// packet by which the encoder tells of the room.
+func pauses(packets []audio.Packet) (quiet []audio.Packet) {
+	for i, p := range packets[1:] {
+		if p.Kind == audio.Silence && packets[i].Kind == audio.Coded {
+			quiet = append(quiet, packets[i], p)
+		}
+	}
+	return quiet
 }
 
 // said is what a sender sends of a file: nothing for the frames that its encoder

@@ -125,7 +125,7 @@ func (f *feed) stream(ctx context.Context) error {
 	f.held = 0
 	r.state(StateOpening, f.e)
 	begun := r.position() // what lies before it was committed
-	base := max(f.pos-f.recent.len(), begun-preroll, 0)
+	base := max(f.pos-f.recent.have, begun-preroll, 0)
 	octx, cancel := context.WithTimeout(ctx, r.s.cfg.OpenTimeout)
 	stream, err := f.e.Open(octx, Options{Track: r.track, Spoken: max(0, begun-base)})
 	cancel()
@@ -160,6 +160,7 @@ func (f *feed) stream(ctx context.Context) error {
 		consumed <- err
 	}()
 	err = f.begin(sctx)
+	f.recent.keep(preroll + edge) // the next stream begins there: see results.over
 	if err == nil && !f.ended {
 		err = f.take(sctx, f.due)
 	}
@@ -245,6 +246,7 @@ func (f *feed) idle(ctx context.Context) (done bool, err error) {
 // skip reads on without a stream until someone speaks beyond a sample, or the
 // track ends: done, unless a word may have begun at the very end.
 func (f *feed) skip(ctx context.Context, beyond int64) (done bool, err error) {
+	f.recent.keep(wake)
 	err = f.take(ctx, func(time.Duration) bool { return f.detector.Speech() && f.lastSpeech() > beyond })
 	if err != nil || !f.ended || f.detector.Stirs() || f.lastSpeech() > f.r.position() {
 		return false, err

@@ -130,6 +130,10 @@ attack-media: ## send a million mutated packets at a real server (a minute)
 bench: ## run the benchmarks; BENCH=regexp selects
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+.PHONY: pgo
+pgo: ## take the profile by which the compiler optimizes the server
+	@go test -run '^$$' -bench 'Streams/^(browser|meeting)$$' -cpu 1 -benchtime 30s -o /dev/null -cpuprofile $(CURDIR)/cmd/verbatim/default.pgo ./pipeline
+
 .PHONY: concealment
 concealment: deps-test ## measure concealment by word errors (takes hours): the table of docs/CONCEALMENT.md
 	@set -e; results=$$(mktemp); \

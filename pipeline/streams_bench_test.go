@@ -220,6 +220,7 @@ func memory() usage {
 	runtime.ReadMemStats(&m)
 	stack := int(m.StackInuse)
 	runtime.GC()
+	runtime.GC() // what pools had, and what had a finalizer
 	runtime.ReadMemStats(&m)
 	return usage{int(m.HeapAlloc), stack, n}
 }

@@ -145,7 +145,7 @@ type benchLine struct {
 
 // begin makes the line one that is at that place of its packets.
 func (l *benchLine) begin(now time.Time, at time.Duration) {
-	l.sender.at = now
+	l.at = now
 	for ; at > l.due; l.next++ {
 		l.due += audio.Duration(l.packets[l.next].Samples)
 	}

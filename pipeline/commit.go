@@ -17,8 +17,16 @@ import (
 // maxReason bounds, in bytes, what is kept of an engine's reason.
 const maxReason = 300
 
-// Commit implements transcribe.Sink.
+// Commit implements transcribe.Sink. A database makes a stack grow to 32 KB, in
+// which whoever calls would wait for the next commit, so it gets one of its own.
 func (t *track) Commit(ctx context.Context, through int64, finals []transcribe.Utterance) error {
+	done := make(chan error, 1)
+	go func() { done <- t.commitAt(ctx, through, finals) }()
+	return <-done
+}
+
+// commitAt is Commit at a sample.
+func (t *track) commitAt(ctx context.Context, through int64, finals []transcribe.Utterance) error {
 	tick := through * audio.TicksPerSample
 	read, err := t.readTo(ctx, min(tick, t.Tail()))
 	if err != nil {

@@ -69,12 +69,17 @@ func NewDecoder() *Decoder {
 
 // Reset returns to the initial state; the count of failures stays.
 func (d *Decoder) Reset() {
-	d.format = audio.FormatNone
+	d.begin(audio.FormatNone)
+	d.fade = fade{}
+}
+
+// begin is Reset for a format, but that what was heard last stays.
+func (d *Decoder) begin(f audio.Format) {
+	d.format = f
 	d.opus.reset()
 	if d.narrow != nil {
 		d.narrow.Reset()
 	}
-	d.fade = fade{}
 }
 
 // Failed counts payloads that could not be decoded and became silence.
@@ -85,9 +90,7 @@ func (d *Decoder) Failed() uint64 { return d.failed }
 // payload cannot be decoded, or decodes to less, the rest is zeros.
 func (d *Decoder) Decode(f audio.Format, payload []byte, pcm []int16) {
 	if f != d.format {
-		past := d.fade // stays what was heard last
-		d.Reset()
-		d.format, d.fade = f, past
+		d.begin(f)
 	}
 	n := 0
 	if len(payload) > 0 && len(pcm) <= MaxSamples {

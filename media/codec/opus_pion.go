@@ -9,8 +9,7 @@ import (
 // pionDecoder is Opus in pure Go.
 type pionDecoder struct {
 	opus   opus.Decoder
-	frames [maxOpusFrames][]byte
-	single [1276]byte
+	single []byte // a packet of one frame; nil until the first
 }
 
 func (d *pionDecoder) reset() {
@@ -24,28 +23,44 @@ func (d *pionDecoder) reset() {
 // DTX): it is concealed, as libopus does. The library would decode it as if there were
 // something in it.
 func (d *pionDecoder) decode(payload []byte, pcm []int16, f *fade) int {
-	count := opusFrames(payload, &d.frames)
-	if count == 0 {
+	count, whole := look(payload)
+	switch {
+	case count == 0:
 		return 0
+	case !whole:
+		return d.some(payload, pcm, f)
 	}
-	frames, whole := d.frames[:count], true
-	for _, frame := range frames {
-		whole = whole && len(frame) > 1
+	n := d.packet(payload, pcm)
+	f.heard(pcm[:n])
+	return n
+}
+
+// look says how many frames a packet has, and whether all are there. It is apart
+// so that stacks need not have room for the frames while they are decoded.
+func look(payload []byte) (count int, whole bool) {
+	var frames [maxOpusFrames][]byte
+	count = opusFrames(payload, &frames)
+	for _, frame := range frames[:count] {
+		if len(frame) <= 1 {
+			return count, false
+		}
 	}
-	if whole {
-		n := d.packet(payload, pcm)
-		f.heard(pcm[:n])
-		return n
-	}
+	return count, true
+}
+
+// some decodes a packet of which frames were left out.
+func (d *pionDecoder) some(payload []byte, pcm []int16, f *fade) int {
+	var frames [maxOpusFrames][]byte
+	count := opusFrames(payload, &frames)
 	n := len(pcm) / count
-	for i, frame := range frames {
+	for i, frame := range frames[:count] {
 		out := pcm[i*n : (i+1)*n]
 		if len(frame) <= 1 {
 			f.conceal(out)
 			continue
 		}
-		d.single[0] = payload[0] &^ 3
-		if d.packet(d.single[:1+copy(d.single[1:], frame)], out) < n {
+		d.single = append(append(d.single[:0], payload[0]&^3), frame...)
+		if d.packet(d.single, out) < n {
 			return i * n
 		}
 		f.heard(out)

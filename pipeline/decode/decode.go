@@ -5,6 +5,7 @@ package decode
 
 import (
 	"iter"
+	"sync"
 
 	"verbatim/media/audio"
 	"verbatim/media/codec"
@@ -18,8 +19,14 @@ const maxFrame = audio.FrameRate / 10
 type Decoder struct {
 	codec *codec.Decoder
 	lost  audio.Packet // waits for the next packet; of another kind: none waits
-	pcm   [codec.MaxSamples]int16
+	pcm   *samples     // while Packet runs
 }
+
+// samples are what a frame is made in. They are lent for a packet, since most
+// decoders wait for one at any time.
+type samples [codec.MaxSamples]int16
+
+var free = sync.Pool{New: func() any { return new(samples) }}
 
 // New makes a decoder.
 func New() *Decoder { return &Decoder{codec: codec.NewDecoder()} }
@@ -35,6 +42,11 @@ func New() *Decoder { return &Decoder{codec: codec.NewDecoder()} }
 // Tick t of the track lies in sample t/3: the division is of positions, not of
 // durations, so that rounding never adds up.
 func (d *Decoder) Packet(p audio.Packet, yield func(audio.Frame) bool) bool {
+	d.pcm = free.Get().(*samples) //nolint:errcheck,forcetypeassert // there is nothing else in it
+	defer func() {
+		free.Put(d.pcm)
+		d.pcm = nil
+	}()
 	lost := d.lost
 	d.lost = audio.Packet{}
 	if lost.Kind == audio.Lost && !d.conceal(lost, p, yield) {

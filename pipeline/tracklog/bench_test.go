@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"verbatim/media/audio"
 )
@@ -50,11 +51,11 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	for _, c := range []struct {
 		name string
-		tail int
-	}{{"memory", 64 << 20}, {"file", 1}} {
+		tail time.Duration
+	}{{"memory", time.Hour}, {"file", 1}} {
 		b.Run(c.name, func(b *testing.B) {
 			const packets = 100000
-			s := newStore(b, Options{SyncEvery: -1, TailBytes: c.tail})
+			s := newStore(b, Options{SyncEvery: -1, Tail: c.tail})
 			l := fill(b, s, "t", packets)
 			defer closeLog(b, l)
 			b.ReportAllocs()

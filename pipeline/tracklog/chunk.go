@@ -7,8 +7,8 @@ import (
 
 const (
 	// chunkSize is about a second of speech. A chunk is one allocation, so that
-	// Append allocates once in some sixty packets.
-	chunkSize = 8 << 10
+	// Append allocates once in some thirty packets.
+	chunkSize = 4 << 10
 	// chunkCost is what a chunk takes besides its buffer.
 	chunkCost = 96
 	// markEvery is the distance of index entries in the file: seeking reads at
@@ -58,18 +58,16 @@ func (l *Log) room(size int) (c *chunk, grown bool) {
 	return c, true
 }
 
-// drop forgets chunks that are in the file, the oldest first, as long as keep
-// bytes of such chunks remain. Log.mu is held.
-func (l *Log) drop(keep int) {
-	have, n := 0, 0
-	for _, c := range l.chunks {
-		if c.written < len(c.buf) {
-			break
+// drop forgets chunks that are in the file, the oldest first, up to keep ticks
+// (48 kHz) before the end of the log. Log.mu is held.
+func (l *Log) drop(keep int64) {
+	n := 0
+	for i, c := range l.chunks {
+		end := l.start
+		if i+1 < len(l.chunks) {
+			end = l.chunks[i+1].start
 		}
-		have += len(c.buf)
-	}
-	for _, c := range l.chunks {
-		if have -= len(c.buf); have < keep || c.written < len(c.buf) {
+		if l.start-end < keep || c.written < len(c.buf) {
 			break
 		}
 		c.gone = true

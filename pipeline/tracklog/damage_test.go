@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -263,7 +264,7 @@ func TestDiskFullFromTheFirstByte(t *testing.T) {
 // gets packets in order and without a hole, and in the end everything or an error
 // that says why not.
 func TestReadWhileAllChanges(t *testing.T) {
-	s := newStore(t, Options{TailBytes: 2 << 10})
+	s := newStore(t, Options{Tail: time.Second / 4})
 	for round := range 8 {
 		l := must(s.Create("m", "t"))
 		var tx sender

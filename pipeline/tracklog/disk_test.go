@@ -80,7 +80,7 @@ func TestNeverSync(t *testing.T) {
 
 func TestDiskFullAndBack(t *testing.T) {
 	var lines logLines
-	s := newStore(t, Options{MemoryBytes: 256 << 10, TailBytes: 8 << 10, Logger: lines.logger()})
+	s := newStore(t, Options{MemoryBytes: 256 << 10, Tail: time.Second, Logger: lines.logger()})
 	d := (&disk{}).into(s)
 	l, small := must(s.Create("m", "t")), must(s.Create("m", "small"))
 	var tx, tx2 sender
@@ -357,7 +357,7 @@ func (brokenFile) ReadAt(b []byte, off int64) (int, error) {
 // Everybody at once: writers, the flusher, readers of all speeds, Open and
 // Close, memory so small that written chunks go at once.
 func TestConcurrent(t *testing.T) {
-	s := newStore(t, Options{MemoryBytes: 32 << 20, TailBytes: 4 << 10, WriteEvery: time.Millisecond, SyncEvery: 2 * time.Millisecond})
+	s := newStore(t, Options{MemoryBytes: 32 << 20, Tail: time.Second / 2, WriteEvery: time.Millisecond, SyncEvery: 2 * time.Millisecond})
 	ctx, cancel := context.WithCancel(t.Context())
 	var flusher, wg sync.WaitGroup
 	flusher.Go(func() {

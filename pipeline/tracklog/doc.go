@@ -9,10 +9,10 @@
 //	               ▼                               ▼
 //	                        Read, switching by Seq
 //
-// Append encodes packets into chunks of about 8 KiB and never waits for a
+// Append encodes packets into chunks of about 4 KiB and never waits for a
 // reader or the disk. The flusher writes what is new every WriteEvery and makes
 // it durable every SyncEvery; at an End packet it does both at once. Chunks that
-// are written stay in memory for readers up to TailBytes per log. What is no
+// are written stay in memory for readers while they are newer than Tail. What is no
 // longer in memory lies in the file, and what is not yet in the file lies in
 // memory, so that a reader that knows the Seq it wants next finds exactly one
 // place to read on, whatever happens around it.
@@ -55,7 +55,7 @@
 //
 // Writing is tried again with every flush and what was appended stays in
 // memory. When all logs together exceed MemoryBytes, chunks that are written go
-// first, whatever TailBytes says; then the oldest unwritten audio of the log
+// first, whatever Tail says; then the oldest unwritten audio of the log
 // with the most of it: its coded packets become shed packets of the same Seq,
 // Start and Samples, the account moves with them, and so do the totals of an End
 // packet that is already there. Runs of shed packets take a few bytes, so that

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"verbatim/media/audio"
 )
@@ -115,9 +116,9 @@ func TestExpire(t *testing.T) {
 
 // Whoever reads gets the whole or an error, wherever it is in the log.
 func TestExpireWhileRead(t *testing.T) {
-	for name, tail := range map[string]int{"in memory": 1 << 20, "in the file": 1} {
+	for name, tail := range map[string]time.Duration{"in memory": time.Hour, "in the file": 1} {
 		for _, at := range []int{0, 10, 2000, 2503} {
-			s := newStore(t, Options{TailBytes: tail})
+			s := newStore(t, Options{Tail: tail})
 			l := must(s.Create("m", "t"))
 			var tx sender
 			sent := spoken(&tx)

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"verbatim/media/audio"
 )
 
 // syncers is how many fsyncs run at once. File systems commit those that wait
@@ -176,7 +178,7 @@ func (l *Log) write() error {
 			if l.store.o.SyncEvery < 0 {
 				l.durable = next
 			}
-			l.drop(l.store.o.TailBytes)
+			l.drop(max(1, int64(l.store.o.Tail*audio.TickRate/time.Second)))
 		}
 		l.mu.Unlock()
 		if err != nil {

@@ -93,7 +93,7 @@ func TestEnd(t *testing.T) {
 }
 
 func TestSeqAt(t *testing.T) {
-	s := newStore(t, Options{TailBytes: 1})
+	s := newStore(t, Options{Tail: 1})
 	l := must(s.Create("m", "t"))
 	var tx sender
 	sent := []audio.Packet{tx.packet(audio.Discontinuity, 0, nil)}
@@ -186,7 +186,7 @@ func TestTailReaders(t *testing.T) {
 }
 
 func TestRemove(t *testing.T) {
-	s := newStore(t, Options{TailBytes: 1})
+	s := newStore(t, Options{Tail: 1})
 	dir := filepath.Join(s.o.Dir, "m")
 	a, b := must(s.Create("m", "a")), must(s.Create("m", "b"))
 	var tx sender

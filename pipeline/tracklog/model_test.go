@@ -39,7 +39,7 @@ func TestModel(t *testing.T) {
 		m := &model{s: must(New(Options{
 			Dir:         must(os.MkdirTemp(dir, "")),
 			MemoryBytes: int64(rapid.IntRange(16, 200).Draw(t, "memory")) << 10,
-			TailBytes:   rapid.IntRange(1, 40<<10).Draw(t, "tail"),
+			Tail:        time.Duration(rapid.Int64Range(1, int64(6*time.Second)).Draw(t, "tail")),
 			Logger:      (&logLines{}).logger(),
 		}))}
 		m.d = (&disk{}).into(m.s)

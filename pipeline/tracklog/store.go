@@ -27,7 +27,7 @@ var (
 type Options struct {
 	Dir         string        // made if missing; a log is <Dir>/<meeting>/<track>.log
 	MemoryBytes int64         // for the chunks of all logs together; 64 MiB
-	TailBytes   int           // written bytes per log that stay in memory for readers; 32 KiB
+	Tail        time.Duration // written audio per log that stays in memory for readers; 2 s
 	WriteEvery  time.Duration // 100 ms: what a server that is killed has not written
 	SyncEvery   time.Duration // 1 s; below 0: never fsync
 	Logger      *slog.Logger  // slog.Default
@@ -66,8 +66,8 @@ func New(o Options) (*Store, error) {
 	if o.MemoryBytes <= 0 {
 		o.MemoryBytes = 64 << 20
 	}
-	if o.TailBytes <= 0 {
-		o.TailBytes = 32 << 10
+	if o.Tail <= 0 {
+		o.Tail = 2 * time.Second
 	}
 	if o.WriteEvery <= 0 {
 		o.WriteEvery = 100 * time.Millisecond

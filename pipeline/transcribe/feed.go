@@ -66,7 +66,7 @@ type feed struct {
 	origin   int64  // of the detector
 	decode   *decode.Decoder
 	detector vad.Detector
-	recent   []int16 // what lies before pos, up to wake
+	recent   recent // what lies before pos
 
 	e      *engine // the one in use, or used last; at first, the one to use
 	s      *session
@@ -125,8 +125,7 @@ func (f *feed) stream(ctx context.Context) error {
 	f.held = 0
 	r.state(StateOpening, f.e)
 	begun := r.position() // what lies before it was committed
-	f.recent = f.recent[max(0, int64(len(f.recent))-(f.pos-max(0, begun-preroll))):]
-	base := f.pos - int64(len(f.recent))
+	base := max(f.pos-f.recent.have, begun-preroll, 0)
 	octx, cancel := context.WithTimeout(ctx, r.s.cfg.OpenTimeout)
 	stream, err := f.e.Open(octx, Options{Track: r.track, Spoken: max(0, begun-base)})
 	cancel()
@@ -161,6 +160,7 @@ func (f *feed) stream(ctx context.Context) error {
 		consumed <- err
 	}()
 	err = f.begin(sctx)
+	f.recent.keep(preroll + edge) // the next stream begins there: see results.over
 	if err == nil && !f.ended {
 		err = f.take(sctx, f.due)
 	}
@@ -201,11 +201,13 @@ func (f *feed) stream(ctx context.Context) error {
 // begin writes what the stream gets of the time before it was opened.
 func (f *feed) begin(ctx context.Context) error {
 	const piece = audio.FrameRate / 50
-	for at := 0; at < len(f.recent); at += piece {
-		pcm := f.recent[at:min(at+piece, len(f.recent))]
-		if err := f.write(ctx, audio.Frame{Start: f.s.base + int64(at), PCM: pcm, Kind: audio.Coded}); err != nil {
+	for at := f.s.base; at < f.pos; {
+		pcm := f.recent.last(f.pos - at)
+		pcm = pcm[:min(piece, len(pcm))]
+		if err := f.write(ctx, audio.Frame{Start: at, PCM: pcm, Kind: audio.Coded}); err != nil {
 			return err
 		}
+		at += int64(len(pcm))
 	}
 	return nil
 }
@@ -244,6 +246,7 @@ func (f *feed) idle(ctx context.Context) (done bool, err error) {
 // skip reads on without a stream until someone speaks beyond a sample, or the
 // track ends: done, unless a word may have begun at the very end.
 func (f *feed) skip(ctx context.Context, beyond int64) (done bool, err error) {
+	f.recent.keep(wake)
 	err = f.take(ctx, func(time.Duration) bool { return f.detector.Speech() && f.lastSpeech() > beyond })
 	if err != nil || !f.ended || f.detector.Stirs() || f.lastSpeech() > f.r.position() {
 		return false, err
@@ -350,19 +353,11 @@ func (f *feed) frame(ctx context.Context, fr audio.Frame) error {
 	if f.s != nil {
 		err = f.write(ctx, fr)
 	}
-	f.remember(fr.PCM)
+	f.recent.add(fr.PCM)
 	if err != nil {
 		return err
 	}
 	return f.r.silence(ctx, f.pos, f.lastSpeech(), f.s == nil)
-}
-
-// remember keeps the newest samples, for a stream that begins now.
-func (f *feed) remember(pcm []int16) {
-	f.recent = append(f.recent, pcm...)
-	if over := len(f.recent) - wake; over > wake {
-		f.recent = f.recent[:copy(f.recent, f.recent[over:])]
-	}
 }
 
 // lastSpeech is the sample up to which someone spoke, 0 if nobody did.

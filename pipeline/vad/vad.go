@@ -105,7 +105,7 @@ type Detector struct {
 	partial [hop]int16 // the samples of a hop that is not yet full
 	filled  int
 
-	filters [numBands]bandPass
+	filters filters
 	last    [numBands]float64 // the energies of the hop before
 	floor   [numBands]minimum
 	heard   int // hops that told about the room, up to firstHops
@@ -131,7 +131,7 @@ func (d *Detector) init(c Config) {
 	d.on, d.off = c.OnDB, c.OffDB
 	d.onset, d.hangover = hops(c.Onset), hops(c.Hangover)
 	for i, f := range bands {
-		d.filters[i] = newBandPass(f, bandQ)
+		d.filters.bands[i] = newBandPass(f, bandQ)
 		d.floor[i] = newMinimum()
 	}
 }
@@ -185,10 +185,7 @@ func (d *Detector) Silence() int64 { return d.Position() - d.LastSpeech() }
 
 // judge takes one hop through the steps of the package comment.
 func (d *Detector) judge(pcm *[hop]int16) {
-	var energy [numBands]float64
-	for i := range d.filters {
-		energy[i] = d.filters[i].energy(pcm)
-	}
+	energy := d.filters.energies(pcm)
 	d.levels[d.hops%medianHops] = d.level(&energy)
 	d.learn(&energy)
 	d.hops++

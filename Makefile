@@ -130,6 +130,10 @@ attack-media: ## send a million mutated packets at a real server (a minute)
 bench: ## run the benchmarks; BENCH=regexp selects
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+.PHONY: bench-peers
+bench-peers: deps-bench bin/verbatim ## compare with servers of aiortc and werift (Linux; 10 minutes); PEERS_FLAGS="…", see internal/bench/peers
+	@exec scripts/bench-peers.sh $(PEERS_FLAGS)
+
 .PHONY: concealment
 concealment: deps-test ## measure concealment by word errors (takes hours): the table of docs/CONCEALMENT.md
 	@set -e; results=$$(mktemp); \
@@ -139,8 +143,8 @@ concealment: deps-test ## measure concealment by word errors (takes hours): the 
 
 .PHONY: clean
 clean: ## remove what was built, not what was recorded
-	rm -rf bin web/e2e/node_modules web/e2e/artifacts web/client/node_modules web/client/types web/client/LICENSE
+	rm -rf bin internal/bench/peers/werift/node_modules web/e2e/node_modules web/e2e/artifacts web/client/node_modules web/client/types web/client/LICENSE
 
-.PHONY: deps-run deps-test
-deps-run deps-test: deps-%:
+.PHONY: deps-run deps-test deps-bench
+deps-run deps-test deps-bench: deps-%:
 	@scripts/install-deps.sh $*

@@ -1,7 +1,8 @@
 #!/bin/sh
-# install-deps.sh run|test: makes sure that what `make run` or `make test` needs
-# is there. On Debian and its kin it installs what is missing; elsewhere it
-# says what that is. When nothing is missing it does nothing, quickly.
+# install-deps.sh run|test|bench: makes sure that what `make run`, `make test` or
+# `make bench-peers` needs is there. On Debian and its kin it installs what is
+# missing; elsewhere it says what that is. When nothing is missing it does
+# nothing, quickly.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -67,6 +68,24 @@ check_test() {
 	need npm have npm
 }
 
+check_bench() {
+	if [ -n "${LIBOPUS-}" ]; then
+		need gcc have gcc
+		need libc6-dev test -e /usr/include/stdlib.h
+		need pkg-config have pkg-config
+		need libopus-dev pkg-config --exists opus
+	fi
+	need python3 have python3
+	need python3-aiohttp debian_python 'import aiohttp'
+	need python3-aiortc debian_python 'import aiortc'
+	need python3-uvloop debian_python 'import uvloop'
+	need nodejs have node
+	need npm have npm
+	# For a Node that @discordjs/opus has not been built for.
+	need g++ have g++
+	need make have make
+}
+
 check() {
 	missing=
 	"check_$1"
@@ -83,7 +102,7 @@ install() {
 	manually="Missing: $missing (these are the names of Debian's packages)."
 	if ! have apt-get >/dev/null; then
 		hint=
-		[ "$1" = test ] || hint="Or do without captions: \`make bin/verbatim && bin/verbatim serve --recognizer none:\` needs none of them."
+		[ "$1" != run ] || hint="Or do without captions: \`make bin/verbatim && bin/verbatim serve --recognizer none:\` needs none of them."
 		fail "$manually" "Install them with this system's package manager, then try again." ${hint:+"$hint"}
 	fi
 
@@ -102,11 +121,12 @@ install() {
 	[ -z "$missing" ] || fail "Still missing after the installation: $missing"
 }
 
+# node_packages DIR...
 node_packages() {
 	node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 11) ? 0 : 1)' ||
-		fail "The browser tests need Node 20.11 or newer; this is $(node --version)." \
+		fail "Node 20.11 or newer is needed; this is $(node --version)." \
 			"Install a newer one (https://nodejs.org/en/download), then try again."
-	for dir in web/e2e web/client; do
+	for dir; do
 		# npm keeps a copy of the lock file in what it installed.
 		installed=$dir/node_modules/.package-lock.json
 		if [ -z "$(find "$installed" -newer $dir/package-lock.json 2>/dev/null)" ]; then
@@ -118,11 +138,14 @@ node_packages() {
 }
 
 case ${1-} in
-run | test) ;;
-*) fail "usage: scripts/install-deps.sh run|test" ;;
+run | test | bench) ;;
+*) fail "usage: scripts/install-deps.sh run|test|bench" ;;
 esac
 
 have go >/dev/null || fail "Go is not installed, or not on the PATH: see https://go.dev/doc/install"
 check "$1"
 [ -z "$missing" ] || install "$1"
-[ "$1" = run ] || node_packages
+case $1 in
+test) node_packages web/e2e web/client ;;
+bench) node_packages internal/bench/peers/werift ;;
+esac

@@ -144,7 +144,8 @@ async def main():
             web.delete("/v1/sessions/{session}", server.leave),
         ]
     )
-    runner = web.AppRunner(app, access_log=None)
+    # The driver reuses its connections whenever it comes back.
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=3600)
     await runner.setup()
     host, port = os.environ["BENCH_LISTEN"].rsplit(":", 1)
     await web.TCPSite(runner, host, int(port)).start()

@@ -106,7 +106,8 @@ async function serve(request, response) {
   }
 }
 
-const server = createServer((request, response) => {
+// The driver reuses its connections whenever it comes back.
+const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
   serve(request, response).catch((error) => {
     console.error(error);
     response.writeHead(500).end();

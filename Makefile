@@ -131,14 +131,17 @@ bench: ## run the benchmarks; BENCH=regexp selects
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 .PHONY: floor
-floor: ## measure the least CPU that a packet costs, by a C program; FLOOR_FLAGS="…" (2 CPUs)
-	@scripts/install-deps.sh floor
+floor: deps-bench ## measure the least CPU that a packet costs, by a C program; FLOOR_FLAGS="…" (2 CPUs)
 	@go run ./internal/bench/floor -file internal/bench/browser.opus $(FLOOR_FLAGS)
 
 # 6 % less CPU for a decoder, and builds that take minutes.
 .PHONY: pgo
 pgo: ## take a profile of this machine, by which `make build` then optimizes the server
 	@go test -run '^$$' -bench 'Streams/^(browser|meeting)$$' -cpu 1 -benchtime 30s -o /dev/null -cpuprofile $(CURDIR)/cmd/verbatim/default.pgo ./pipeline
+
+.PHONY: bench-peers
+bench-peers: deps-bench bin/verbatim ## compare with servers of aiortc and werift (Linux; 10 minutes); PEERS_FLAGS="…", see internal/bench/peers
+	@exec scripts/bench-peers.sh $(PEERS_FLAGS)
 
 .PHONY: concealment
 concealment: deps-test ## measure concealment by word errors (takes hours): the table of docs/CONCEALMENT.md
@@ -149,8 +152,8 @@ concealment: deps-test ## measure concealment by word errors (takes hours): the 
 
 .PHONY: clean
 clean: ## remove what was built, not what was recorded
-	rm -rf bin web/e2e/node_modules web/e2e/artifacts web/client/node_modules web/client/types web/client/LICENSE
+	rm -rf bin internal/bench/peers/werift/node_modules web/e2e/node_modules web/e2e/artifacts web/client/node_modules web/client/types web/client/LICENSE
 
-.PHONY: deps-run deps-test
-deps-run deps-test: deps-%:
+.PHONY: deps-run deps-test deps-bench
+deps-run deps-test deps-bench: deps-%:
 	@scripts/install-deps.sh $*

@@ -1,8 +1,8 @@
 #!/bin/sh
-# install-deps.sh run|test|floor: makes sure that what `make run`, `make test` or
-# `make floor` needs is there. On Debian and its kin it installs what is missing;
-# elsewhere it says what that is. When nothing is missing it does nothing,
-# quickly.
+# install-deps.sh run|test|bench: makes sure that what `make run`, `make test` or
+# `make bench-peers` and `make floor` need is there. On Debian and its kin it
+# installs what is missing; elsewhere it says what that is. When nothing is
+# missing it does nothing, quickly.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -39,14 +39,6 @@ check_run() {
 	[ -z "${LIBOPUS-}" ] || need libopus-dev pkg-config --exists opus
 }
 
-check_floor() {
-	need gcc have cc
-	need libc6-dev test -e /usr/include/stdlib.h
-	need pkg-config have pkg-config
-	need libsrtp2-dev pkg-config --exists libsrtp2
-	need libopus-dev pkg-config --exists opus
-}
-
 check_test() {
 	check_run
 	need chromium test -x "${CHROMIUM:-/usr/bin/chromium}"
@@ -74,6 +66,23 @@ check_test() {
 	need gstreamer1.0-nice gst_plugin nice
 	need nodejs have node
 	need npm have npm
+}
+
+check_bench() {
+	need gcc have gcc
+	need libc6-dev test -e /usr/include/stdlib.h
+	need pkg-config have pkg-config
+	need libopus-dev pkg-config --exists opus
+	need libsrtp2-dev pkg-config --exists libsrtp2
+	need python3 have python3
+	need python3-aiohttp debian_python 'import aiohttp'
+	need python3-aiortc debian_python 'import aiortc'
+	need python3-uvloop debian_python 'import uvloop'
+	need nodejs have node
+	need npm have npm
+	# For a Node that @discordjs/opus has not been built for.
+	need g++ have g++
+	need make have make
 }
 
 check() {
@@ -111,11 +120,12 @@ install() {
 	[ -z "$missing" ] || fail "Still missing after the installation: $missing"
 }
 
+# node_packages DIR...
 node_packages() {
 	node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 11) ? 0 : 1)' ||
-		fail "The browser tests need Node 20.11 or newer; this is $(node --version)." \
+		fail "Node 20.11 or newer is needed; this is $(node --version)." \
 			"Install a newer one (https://nodejs.org/en/download), then try again."
-	for dir in web/e2e web/client; do
+	for dir; do
 		# npm keeps a copy of the lock file in what it installed.
 		installed=$dir/node_modules/.package-lock.json
 		if [ -z "$(find "$installed" -newer $dir/package-lock.json 2>/dev/null)" ]; then
@@ -127,11 +137,14 @@ node_packages() {
 }
 
 case ${1-} in
-run | test | floor) ;;
-*) fail "usage: scripts/install-deps.sh run|test|floor" ;;
+run | test | bench) ;;
+*) fail "usage: scripts/install-deps.sh run|test|bench" ;;
 esac
 
 have go >/dev/null || fail "Go is not installed, or not on the PATH: see https://go.dev/doc/install"
 check "$1"
 [ -z "$missing" ] || install "$1"
-[ "$1" != test ] || node_packages
+case $1 in
+test) node_packages web/e2e web/client ;;
+bench) node_packages internal/bench/peers/werift ;;
+esac

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -51,8 +52,16 @@ type serveCmd struct {
 	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
 }
 
+// gcPercent is GOGC unless the environment says otherwise: what is kept for a
+// stream lives as long as the stream, and there is little garbage, so that memory
+// is worth more than the collector's time (docs/PERFORMANCE.md).
+const gcPercent = 50
+
 // Run serves until ctx ends, then drains.
 func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	listener, loopback, err := c.listen(ctx)
 	if err != nil {
 		return err

@@ -46,6 +46,7 @@ type Config struct {
 	Store      *store.Store
 	Registry   *meeting.Registry
 	Publish    func(meeting.Event)
+	Watched    func(room string) bool // whether anybody gets what is published of it; nil: always
 	Supervisor *transcribe.Supervisor // nil: nothing is transcribed
 	Recordings *recording.Bucket      // nil: none are kept
 	// Now is the clock of everything that is stored (default time.Now). It must
@@ -79,7 +80,7 @@ type Pipeline struct {
 	closed bool
 	tracks map[string]*track                  // the running ones, by id
 	shown  map[string][]meeting.TrackProgress // what was published last, by meeting
-	stale  map[string]bool                    // meetings of which a state has changed since
+	stale  map[string]string                  // rooms by their meetings of which a state has changed since
 	done   Ticks                              // of the tracks that ran
 
 	counts *counts
@@ -95,10 +96,13 @@ func New(cfg Config) *Pipeline {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Watched == nil {
+		cfg.Watched = func(string) bool { return true }
+	}
 	p := &Pipeline{
 		cfg: cfg, log: cfg.Logger, tracks: map[string]*track{}, counts: newCounts(),
 		wake: make(chan struct{}, 1), finished: make(chan struct{}, 1),
-		shown: map[string][]meeting.TrackProgress{}, stale: map[string]bool{},
+		shown: map[string][]meeting.TrackProgress{}, stale: map[string]string{},
 	}
 	p.insight, _ = lru.New[string, insight.Stats](keptStats) // fails only for a size that is none
 	p.late = make(chan struct{}, runtime.NumCPU())

@@ -39,9 +39,9 @@ func (p *Pipeline) Run(ctx context.Context) {
 }
 
 // changed makes Run show a meeting soon. It does not wait.
-func (p *Pipeline) changed(id string) {
+func (p *Pipeline) changed(id, room string) {
 	p.mu.Lock()
-	p.stale[id] = true
+	p.stale[id] = room
 	p.mu.Unlock()
 	select {
 	case p.wake <- struct{}{}:
@@ -52,32 +52,36 @@ func (p *Pipeline) changed(id string) {
 func (p *Pipeline) showStale(ctx context.Context) {
 	p.mu.Lock()
 	stale := p.stale
-	p.stale = map[string]bool{}
+	p.stale = map[string]string{}
 	p.mu.Unlock()
-	for id := range stale {
-		p.showMeeting(ctx, id)
+	for id, room := range stale {
+		p.showMeeting(ctx, id, room)
 	}
 }
 
 func (p *Pipeline) showCoverage(ctx context.Context) {
 	p.mu.Lock()
-	running := map[string]bool{}
+	running := map[string]string{}
 	for _, t := range p.tracks {
-		running[t.row.Meeting] = true
+		running[t.row.Meeting] = t.room
 	}
 	for id := range p.shown {
-		if !running[id] {
+		if running[id] == "" {
 			delete(p.shown, id)
 		}
 	}
 	p.mu.Unlock()
-	for id := range running {
-		p.showMeeting(ctx, id)
+	for id, room := range running {
+		p.showMeeting(ctx, id, room)
 	}
 }
 
-// showMeeting publishes a meeting's account if it changed since the last time.
-func (p *Pipeline) showMeeting(ctx context.Context, id string) {
+// showMeeting publishes a meeting's account if it changed since the last time,
+// and if anybody watches: who begins to, reads it.
+func (p *Pipeline) showMeeting(ctx context.Context, id, room string) {
+	if !p.cfg.Watched(room) {
+		return
+	}
 	p.show.Lock()
 	defer p.show.Unlock()
 	m, err := p.Meeting(ctx, id)

@@ -114,7 +114,7 @@ func (t *track) State(s transcribe.Status) {
 	t.status.Store(&meeting.Transcription{
 		State: string(s.State), Engine: s.Engine, Retries: s.Retries, Since: s.Since.UTC(),
 	})
-	t.p.changed(t.row.Meeting)
+	t.p.changed(t.row.Meeting, t.room)
 }
 
 func (t *track) caption(s transcript.Segment, number int64) {
@@ -205,7 +205,7 @@ func (t *track) finish() error {
 func (t *track) tellEnd() {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	t.p.showMeeting(ctx, t.row.Meeting)
+	t.p.showMeeting(ctx, t.row.Meeting, t.room)
 	if t.finished == meeting.StateComplete || t.finished == meeting.StateIncomplete {
 		t.p.cfg.Publish(meeting.Event{
 			Room: t.room, Meeting: t.row.Meeting, Type: meeting.EventEnded,

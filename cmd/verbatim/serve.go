@@ -133,7 +133,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	s.pipeline = pipeline.New(pipeline.Config{
-		Logs: logs, Store: db, Registry: s.registry, Publish: s.hub.Publish,
+		Logs: logs, Store: db, Registry: s.registry, Publish: s.hub.Publish, Watched: s.hub.Watched,
 		Supervisor: transcriber, Recordings: recordings, Now: now, Logger: log,
 	})
 	defer func() { // in case of an error on the way; serve has closed it else

@@ -77,6 +77,13 @@ func (h *Hub) Subscribe(room string) (events <-chan meeting.Event, cancel func()
 	}
 }
 
+// Watched reports whether a room has subscribers.
+func (h *Hub) Watched(room string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.rooms[room]) > 0
+}
+
 // Close ends all subscriptions, and those to come.
 func (h *Hub) Close() {
 	h.mu.Lock()

@@ -21,7 +21,13 @@ func TestOnlyTheRoomHears(t *testing.T) {
 	if len(b) != 0 {
 		t.Error("another room heard it")
 	}
+	if !h.Watched("a") || h.Watched("c") {
+		t.Error("a is watched, and c is not")
+	}
 	stopA()
+	if h.Watched("a") {
+		t.Error("nobody watches a any more")
+	}
 	stopA() // twice is once
 	if _, ok := <-a; ok {
 		t.Error("not closed by cancel")

@@ -2,7 +2,7 @@
 // beside the server which audio reached a recognizer, and when. `verbatim bench`
 // measures with it. What it says of each frame is a Record, written to the
 // socket that --recognizer probe:/path/of/socket names; for every five seconds
-// in which there was any sound, it says one word.
+// in which it was not quiet, it says one word.
 package probe
 
 import (
@@ -15,6 +15,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ import (
 const (
 	// utterance is how much audio makes a result, in samples (16 kHz).
 	utterance = 5 * audio.FrameRate
+	// loud is a sample that is no background noise: -30 dB of the largest.
+	loud = 1000
 	// Records are written when there are that many bytes of them, or when the
 	// oldest is that old.
 	writeBytes = 32 << 10
@@ -183,16 +186,20 @@ type stream struct {
 	once     sync.Once
 	got      int64 // samples
 	finished int64 // of them, those that there was a result for
-	sounds   bool  // since then
+	sounds   bool  // since then, something loud
 }
 
 // Write implements transcribe.Stream.
 func (s *stream) Write(ctx context.Context, f audio.Frame) error {
 	s.got += int64(len(f.PCM))
-	s.sounds = s.sounds || f.Kind == audio.Coded
+	s.sounds = s.sounds || f.Kind == audio.Coded && slices.ContainsFunc(f.PCM, func(v int16) bool { return v >= loud })
 	err := s.r.add(Record{Stream: s.id, End: f.Start + int64(len(f.PCM)), At: time.Now(), Sum: Sum(f.PCM)})
 	if err != nil || s.got-s.finished < utterance {
 		return err
+	}
+	if !s.sounds {
+		s.finished = s.got
+		return nil
 	}
 	return s.say(ctx)
 }

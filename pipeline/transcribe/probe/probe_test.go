@@ -52,21 +52,16 @@ func TestProbe(t *testing.T) {
 	}
 	const frame = audio.FrameRate / 10
 	pcm := make([]int16, frame)
-	kind := audio.Coded
 	for i := range 110 {
-		if i == 51 {
-			kind = audio.Silence
-		}
 		pcm[0] = int16(i)
-		if err := st.Write(t.Context(), audio.Frame{Start: int64(i) * frame, PCM: pcm, Kind: kind}); err != nil {
+		if i < 50 || i >= 100 { // five seconds are quiet
+			pcm[0] += loud
+		}
+		if err := st.Write(t.Context(), audio.Frame{Start: int64(i) * frame, PCM: pcm, Kind: audio.Coded}); err != nil {
 			t.Fatal(err)
 		}
-		if n := i + 1; n == 50 || n == 100 {
-			res := <-st.Results()
-			want := transcribe.Result{Final: true, Start: int64(n-50) * frame, End: int64(n) * frame, Text: "probe"}
-			if res.Final != want.Final || res.Start != want.Start || res.End != want.End || res.Text != want.Text {
-				t.Errorf("after %d frames %+v, want %+v", n, res, want)
-			}
+		if i == 49 {
+			checkResult(t, <-st.Results(), 0, 50*frame)
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -74,12 +69,13 @@ func TestProbe(t *testing.T) {
 	if err := st.Finish(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if res := <-st.Results(); res.Text != "" || res.End != 110*frame {
-		t.Errorf("the last result is %+v", res)
-	}
+	checkResult(t, <-st.Results(), 100*frame, 110*frame)
 	for i := range 110 {
 		r := <-got
 		pcm[0] = int16(i)
+		if i < 50 || i >= 100 {
+			pcm[0] += loud
+		}
 		if r.Stream != [16]byte(id) || r.End != int64(i+1)*frame || r.Sum != Sum(pcm) || time.Since(r.At).Abs() > time.Minute {
 			t.Fatalf("record %d is %+v", i, r)
 		}
@@ -92,5 +88,12 @@ func TestProbe(t *testing.T) {
 	}
 	if r, open := <-got; open {
 		t.Errorf("one record too many: %+v", r)
+	}
+}
+
+func checkResult(t *testing.T, got transcribe.Result, start, end int64) {
+	t.Helper()
+	if !got.Final || got.Text != "probe" || got.Start != start || got.End != end {
+		t.Errorf("the result is %+v, want one from %d to %d", got, start, end)
 	}
 }

@@ -130,6 +130,10 @@ attack-media: ## send a million mutated packets at a real server (a minute)
 bench: ## run the benchmarks; BENCH=regexp selects
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+.PHONY: bench-quick
+bench-quick: deps-bench bin/verbatim ## compare CPU per stream with RTP through pion, and with the floor (Linux, 2 CPUs; 2 minutes)
+	@exec scripts/bench-quick.sh
+
 .PHONY: floor
 floor: deps-bench ## measure the least CPU that a packet costs, by a C program; FLOOR_FLAGS="…" (2 CPUs)
 	@go run ./internal/bench/floor -file internal/bench/browser.opus $(FLOOR_FLAGS)

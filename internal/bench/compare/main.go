@@ -1,6 +1,8 @@
 // Compare sets what `verbatim bench --json` wrote about several servers side by
 // side, as a table in Markdown: compare NAME FILE SETTINGS [NAME FILE SETTINGS]...
-// The first is what the others are compared with.
+// The first is what the others are compared with. Of several with the same name,
+// the one counts that took the least CPU. With -cpu, the numbers of streams were
+// given, and are no result.
 package main
 
 import (
@@ -9,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 )
 
 // server is one that was measured.
@@ -34,8 +37,12 @@ func main() {
 }
 
 func run(w io.Writer, args []string) error {
+	onlyCPU := len(args) > 0 && args[0] == "-cpu"
+	if onlyCPU {
+		args = args[1:]
+	}
 	if len(args) == 0 || len(args)%3 != 0 {
-		return errors.New("usage: compare NAME FILE SETTINGS [NAME FILE SETTINGS]...")
+		return errors.New("usage: compare [-cpu] NAME FILE SETTINGS [NAME FILE SETTINGS]...")
 	}
 	var all []server
 	for ; len(args) > 0; args = args[3:] {
@@ -47,9 +54,29 @@ func run(w io.Writer, args []string) error {
 		if len(all) > 0 && s.Profile != all[0].Profile {
 			return fmt.Errorf("%s got the profile %s, and %s got %s", s.Name, s.Profile, all[0].Name, all[0].Profile)
 		}
-		all = append(all, s)
+		switch i := slices.IndexFunc(all, func(o server) bool { return o.Name == s.Name }); {
+		case i < 0:
+			all = append(all, s)
+		case s.CPUMS < all[i].CPUMS:
+			all[i] = s
+		}
+	}
+	if onlyCPU {
+		return cpuTable(w, all)
 	}
 	return table(w, all)
+}
+
+// cpuTable prints how much more CPU time the others take for a stream than the
+// first.
+func cpuTable(w io.Writer, all []server) error {
+	first := all[0]
+	_, err := fmt.Fprintf(w, "| %s | CPU ms per stream-second | takes | RSS MB per stream | settings |\n| --- | ---: | ---: | ---: | --- |\n", first.Profile)
+	for _, s := range all {
+		_, perr := fmt.Fprintf(w, "| %s | %.2f | %.2f × | %.2f | %s |\n", s.Name, s.CPUMS, s.CPUMS/first.CPUMS, s.RSSPerStream, s.Settings)
+		err = errors.Join(err, perr)
+	}
+	return err
 }
 
 func read(path string) (s server, err error) {

@@ -35,6 +35,14 @@ func TestCompare(t *testing.T) {
 		t.Errorf("the table is\n%s\nwant the rows\n%s", out.String(), strings.Join(want, "\n"))
 	}
 
+	out.Reset()
+	if err := run(&out, []string{"-cpu", "theirs", theirs, "", "ours", ours, "", "theirs", ours, "again"}); err != nil {
+		t.Fatal(err)
+	}
+	if row := "| theirs | 2.00 | 1.00 × | 0.25 | again |\n| ours | 2.00 | 1.00 × | 0.25 |  |\n"; !strings.HasSuffix(out.String(), row) {
+		t.Errorf("the table is\n%s\nwant the rows\n%s", out.String(), row)
+	}
+
 	for name, args := range map[string][]string{
 		"nothing":           {},
 		"no settings":       {"ours", ours},

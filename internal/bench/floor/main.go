@@ -58,6 +58,7 @@ type options struct {
 	streams, rounds   int
 	seconds, pause    time.Duration
 	profile           string
+	json              string
 	floorCPU, loadCPU int
 }
 
@@ -77,6 +78,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often each is made; the best counts")
 	flag.StringVar(&o.profile, "profile", "aes256-gcm", "SRTP profile: aes256-gcm, which pion prefers, aes128-gcm or aes128-sha1")
 	flag.IntVar(&pause, "pause", 2, "`milliseconds` between two batches of packets, 0 for none")
+	flag.StringVar(&o.json, "json", "", "`file` for the results of decode, as `verbatim bench --json` writes them")
 	flag.IntVar(&o.floorCPU, "floor-cpu", 0, "CPU of the C program")
 	flag.IntVar(&o.loadCPU, "load-cpu", 1, "CPU of the load")
 	flag.Parse()
@@ -270,5 +272,12 @@ func report(o options, profile srtp.ProtectionProfile, packets []whipclient.Pack
 		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.0f\t%.1f\t\n", what, r.Micros, float64(r.Packets)/float64(r.Batches),
 			float64(long.Microseconds())/r.Micros, float64(r.RSS)/1024)
 	}
-	return w.Flush()
+	err := w.Flush()
+	if o.json != "" {
+		last := best[len(best)-1]
+		b := fmt.Appendf(nil, `{"profile":"browser","streams_per_vcpu":%f,"cpu_ms_per_stream_second":%f,"rss_mb_per_stream":%f}`,
+			float64(long.Microseconds())/last.Micros, last.Micros*1000/float64(long.Microseconds()), float64(last.RSS)/1024/float64(o.streams))
+		err = errors.Join(err, os.WriteFile(o.json, append(b, '\n'), 0o600))
+	}
+	return err
 }

@@ -89,7 +89,8 @@ func (c *badConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	if isRTP(b) && c.n.lose != nil && c.n.lose(seq) {
 		return len(b), nil
 	}
-	copies, delay := 1, time.Duration(0)
+	var copies int
+	var delay time.Duration
 	switch {
 	case c.n.mistreat != nil:
 		c.mu.Lock()

@@ -42,7 +42,7 @@ func run(w io.Writer, args []string) error {
 		args = args[1:]
 	}
 	if len(args) == 0 || len(args)%3 != 0 {
-		return errors.New("usage: compare [-cpu] NAME FILE SETTINGS [NAME FILE SETTINGS]...")
+		return errors.New("usage: compare [-cpu] NAME FILE SETTINGS [NAME FILE SETTINGS] and so on")
 	}
 	var all []server
 	for ; len(args) > 0; args = args[3:] {
@@ -80,7 +80,7 @@ func cpuTable(w io.Writer, all []server) error {
 }
 
 func read(path string) (s server, err error) {
-	b, err := os.ReadFile(path) // #nosec G304 -- the caller's file
+	b, err := os.ReadFile(path) //nolint:gosec // the caller's file
 	if err != nil {
 		return s, err
 	}

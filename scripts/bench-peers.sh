@@ -1,7 +1,7 @@
 #!/bin/sh
 # bench-peers.sh [FLAG...]: measures bin/verbatim and the servers of
 # internal/bench/peers with the same packets, one after the other, and prints a
-# table of ratios. Flags go to each `verbatim bench`, and --json to none.
+# table of ratios. The flags are for each `verbatim bench`.
 #
 # It fails when a server does not hold its first step: for peers that is
 # 5 streams, for anyone it includes that all of their audio was decoded.

@@ -37,7 +37,7 @@ const (
 	writeBytes = 32 << 10
 	writeAfter = 50 * time.Millisecond
 	// writeWithin is how long the reader may take.
-	writeWithin = time.Second
+	writeWithin = 10 * time.Second
 )
 
 // Record says that a stage has got a frame.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -57,11 +58,21 @@ type serveCmd struct {
 // is worth more than the collector's time (docs/PERFORMANCE.md).
 const gcPercent = 50
 
-// Run serves until ctx ends, then drains.
-func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
+// tune sets up Go's runtime for a server, but for what the environment says.
+func tune() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	// With one processor, an fsync would hold up everything else until Go notices
+	// that it takes long, which is up to 10 ms, some hundred times a second.
+	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) == 1 {
+		runtime.GOMAXPROCS(2)
+	}
+}
+
+// Run serves until ctx ends, then drains.
+func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
+	tune()
 	listener, loopback, err := c.listen(ctx)
 	if err != nil {
 		return err

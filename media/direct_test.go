@@ -2,6 +2,8 @@ package media
 
 import (
 	"bytes"
+	"encoding/binary"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -12,6 +14,9 @@ import (
 	"time"
 
 	"github.com/pion/dtls/v3"
+	"github.com/pion/interceptor"
+	"github.com/pion/rtp"
+	"github.com/pion/srtp/v3"
 
 	"verbatim/internal/speech"
 	"verbatim/media/audio"
@@ -114,6 +119,125 @@ func takenIn(t *testing.T, direct bool, mistreat func(uint16) (int, time.Duratio
 		w.stop()
 	})
 	return ps, n
+}
+
+// A client that adds extensions or contributing sources is heard, both ways:
+// pion's answer takes up the encryption of headers (RFC 9335) that it offers.
+func TestDirectWithLongerHeaders(t *testing.T) {
+	for name, lengthen := range map[string]func(h *rtp.Header){
+		"an extension":          func(h *rtp.Header) { _ = h.SetExtension(1, []byte{0x80}) }, // a valid one
+		"a contributing source": func(h *rtp.Header) { h.CSRC = []uint32{5} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, nil)
+				w.interceptors = &interceptor.Registry{}
+				w.interceptors.Add(lengthener(lengthen))
+				conn := w.connect()
+				for _, p := range sentPackets(t)[:10] {
+					if err := conn.Send(p.Payload, p.Samples); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+				w.engine.CloseSession("session", audio.ReasonLeft)
+				<-w.log.closed
+				if n := len(w.log.packets); n != 11 {
+					t.Errorf("%d packets came, want 10 and the end", n)
+				}
+				_ = conn.Close()
+				w.stop()
+			})
+		})
+	}
+}
+
+// lengthener changes the headers of what is sent.
+type lengthener func(h *rtp.Header)
+
+func (l lengthener) NewInterceptor(string) (interceptor.Interceptor, error) {
+	return &lengthening{lengthen: l}, nil
+}
+
+type lengthening struct {
+	interceptor.NoOp
+	lengthen lengthener
+}
+
+func (l *lengthening) BindLocalStream(_ *interceptor.StreamInfo, w interceptor.RTPWriter) interceptor.RTPWriter {
+	return interceptor.RTPWriterFunc(func(h *rtp.Header, payload []byte, a interceptor.Attributes) (int, error) {
+		l.lengthen(h)
+		return w.Write(h, payload, a)
+	})
+}
+
+// directSession is a session that is connected, and what encrypts for it.
+func directSession(t *testing.T) (s *Session, encrypt func(ssrc uint32, payloadType uint8) []byte) {
+	t.Helper()
+	key, salt, profile := make([]byte, 16), make([]byte, 14), srtp.ProtectionProfileAes128CmHmacSha1_80
+	client, err := srtp.CreateContext(key, salt, profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = newSession(&Engine{log: slog.New(slog.DiscardHandler)})
+	if s.decrypt.context, err = srtp.CreateContext(key, salt, profile); err != nil {
+		t.Fatal(err)
+	}
+	s.direct.Store(true)
+	return s, func(ssrc uint32, payloadType uint8) []byte {
+		p := rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: payloadType, SSRC: ssrc}, Payload: []byte{1}}
+		b, err := p.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err = client.EncryptRTP(nil, b, nil); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+}
+
+// SRTP remembers every SSRC: a client gets a few, whatever it sends on them.
+func TestSSRCsAreBounded(t *testing.T) {
+	s, encrypt := directSession(t)
+	var buf [receiveMTU]byte
+	for ssrc := range uint32(3 * maxSSRCs) {
+		if !s.take(encrypt(ssrc, 99)) {
+			t.Fatal("it was not taken")
+		}
+	}
+	read := 0
+	for ; s.endReason() == 0 || read < maxSSRCs; read++ {
+		if _, err := s.read(buf[:]); err != nil {
+			break
+		}
+	}
+	if read != maxSSRCs || s.endReason() != audio.ReasonServer || len(s.decrypt.ssrcs) != maxSSRCs {
+		t.Errorf("%d packets were read, %d SSRCs are known, the session ended as %v", read, len(s.decrypt.ssrcs), s.endReason())
+	}
+}
+
+// What anyone can send from a client's address makes little grow.
+func TestForgeriesAreBounded(t *testing.T) {
+	s, _ := directSession(t)
+	for range 10 * rtpPackets {
+		s.take(append([]byte{0x80, 0}, make([]byte, minRTP-2)...))
+	}
+	if n := s.rtp.Count(); n > rtpPackets || s.dropped.Load() == 0 {
+		t.Errorf("%d packets wait", n)
+	}
+	many := append([]byte{0x90, opusType}, make([]byte, receiveMTU-10)...) // hundreds of extensions
+	binary.BigEndian.PutUint16(many[12:], 0x1000)
+	binary.BigEndian.PutUint16(many[14:], uint16((len(many)-16)/4))
+	for i := 16; i < len(many); i += 2 {
+		many[i] = 1
+	}
+	if _, err := s.decrypt.open(many); err == nil {
+		t.Error("a forged packet was taken")
+	}
+	if n := cap(s.decrypt.header.Extensions); n > 0 {
+		t.Errorf("a forged packet left %d extensions", n)
+	}
 }
 
 // The hash of every cipher suite that browsers may agree on with an ECDSA

@@ -2,6 +2,7 @@ package media
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	mrand "math/rand/v2"
@@ -21,6 +22,8 @@ const (
 	// rtpBuffer holds what arrives while the session's goroutine is busy: 2 s of
 	// the fastest audio. pion's own bound is 1 MB.
 	rtpBuffer = 128 << 10
+	// rtpPackets bounds what the buffer needs beside the bytes, 24 for each.
+	rtpPackets = maxPackets
 	// What a client may send for long, and at once after a stall. The most that
 	// audio needs is 400 packets a second (2.5 ms each) and 64 KB/s (Opus at
 	// 510 kb/s), a few times that with redundancy and what is sent again.
@@ -79,6 +82,7 @@ func newSession(e *Engine) *Session {
 		ended:   make(chan struct{}), connected: make(chan struct{}),
 	}
 	s.rtp.SetLimitSize(rtpBuffer)
+	s.rtp.SetLimitCount(rtpPackets)
 	s.keys.found = func() { s.direct.Store(true) }
 	return s
 }
@@ -101,7 +105,8 @@ func (s *Session) negotiate(ctx context.Context, o Offer) (Answer, error) {
 		case webrtc.PeerConnectionStateFailed:
 			s.end(audio.ReasonTimeout)
 		case webrtc.PeerConnectionStateClosed:
-			s.end(audio.ReasonLeft) // the client's DTLS said good-bye
+			s.end(audio.ReasonLeft) // the client's DTLS said good-bye: nothing more comes
+			_ = s.rtp.Close()       // never fails
 		case webrtc.PeerConnectionStateConnected:
 			s.connect.Do(func() { close(s.connected) })
 			s.restarted()
@@ -179,6 +184,12 @@ func (s *Session) run() {
 	defer timer.Stop()
 	select {
 	case <-s.connected:
+	case <-s.ended:
+	case <-timer.C:
+		s.end(audio.ReasonTimeout)
+	}
+	select {
+	case <-s.connected: // also if it has ended by now: something may wait
 		if s.decrypt.context = s.keys.decrypter(); s.decrypt.context == nil && !s.engine.cfg.NoDirect {
 			s.engine.log.Info("a session's RTP goes through pion: its keys are not to be had")
 		}
@@ -187,9 +198,7 @@ func (s *Session) run() {
 			s.engine.log.Error("a track was cut off", "err", err)
 			s.end(audio.ReasonServer)
 		}
-	case <-s.ended:
-	case <-timer.C:
-		s.end(audio.ReasonTimeout)
+	default:
 	}
 	s.restarted()
 	if err := s.pc.Close(); err != nil {
@@ -230,6 +239,9 @@ func (s *Session) read(b []byte) (int, error) {
 			return n, nil
 		case err == nil:
 			s.dropped.Add(1)
+		case errors.Is(err, errTooManySSRCs):
+			s.dropped.Add(1)
+			s.refuse("it sends too many SSRCs")
 		default:
 			s.refused(err.Error())
 		}

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"strings"
 	"sync"
 
@@ -93,7 +95,8 @@ func (k *keys) read(line []byte) error {
 		return fmt.Errorf("%w: %w", errNoKeys, err)
 	}
 	k.context, err = srtp.CreateContext(cfg.Keys.RemoteMasterKey, cfg.Keys.RemoteMasterSalt, k.profile,
-		srtp.SRTPReplayProtection(srtpReplayWindow))
+		srtp.SRTPReplayProtection(srtpReplayWindow),
+		srtp.Cryptex(srtp.CryptexModeEnabled)) // pion's answer takes up an offer of it (RFC 9335); taken is what comes without it, too
 	return err
 }
 
@@ -137,11 +140,33 @@ func (e exporter) ExportKeyingMaterial(label string, context []byte, length int)
 type decryption struct {
 	context *srtp.Context
 	header  rtp.Header
+	ssrcs   []uint32 // of which something came: the context remembers each
 }
 
-// open decrypts a packet in place and returns how long it is.
+var (
+	errShort        = errors.New("shorter than a header of RTP")
+	errTooManySSRCs = errors.New("one SSRC too many")
+)
+
+// open decrypts a packet in place and returns how long it is. A packet of one
+// SSRC too many is not looked at.
 func (d *decryption) open(b []byte) (int, error) {
+	if len(b) < minRTP {
+		return 0, errShort
+	}
+	ssrc := binary.BigEndian.Uint32(b[8:])
+	known := slices.Contains(d.ssrcs, ssrc)
+	if !known && len(d.ssrcs) == maxSSRCs {
+		return 0, errTooManySSRCs
+	}
+	csrc, extensions := d.header.CSRC, d.header.Extensions
 	plain, err := d.context.DecryptRTP(b, b, &d.header)
+	switch {
+	case err != nil: // what a forger says makes nothing grow
+		d.header.CSRC, d.header.Extensions = csrc, extensions
+	case !known:
+		d.ssrcs = append(d.ssrcs, ssrc)
+	}
 	return len(plain), err
 }
 
@@ -151,8 +176,11 @@ func replayed(err string) bool {
 	return strings.HasPrefix(err, "srtp ") && strings.HasSuffix(err, "duplicated packet")
 }
 
+// minRTP is the length of a header of RTP without anything optional (RFC 3550, 5.1).
+const minRTP = 12
+
 // isRTP tells RTP from all else that comes on the same port (RFC 7983, 7 and
 // RFC 5761, 4).
 func isRTP(b []byte) bool {
-	return len(b) >= 2 && b[0] >= 128 && b[0] <= 191 && (b[1] < 192 || b[1] > 223)
+	return len(b) >= minRTP && b[0] >= 128 && b[0] <= 191 && (b[1] < 192 || b[1] > 223)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -170,6 +171,8 @@ func (t *track) run(ctx context.Context, silent time.Time) error {
 			if !ended && !t.heard && !now.Before(silent) {
 				t.s.end(audio.ReasonTimeout)
 			}
+		case errors.Is(err, io.EOF): // the session was ended before
+			over = true
 		default:
 			t.s.engine.log.Warn("a session's media cannot be read any more", "err", err)
 			t.s.end(audio.ReasonTimeout)

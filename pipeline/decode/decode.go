@@ -32,7 +32,7 @@ var free = sync.Pool{New: func() any { return new(samples) }}
 func New() *Decoder { return &Decoder{codec: codec.NewDecoder()} }
 
 // Packet decodes the next packet into frames, none for a packet that lasts less
-// than a sample. A frame is valid until the next one. Lost audio is concealed;
+// than a sample. A frame is valid until yield returns. Lost audio is concealed;
 // where nothing else was received the samples are zeros. Packet reports whether
 // yield took all frames.
 //

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof" // it registers itself on http.DefaultServeMux, which nothing here serves
+	"strings"
 	"time"
 )
 
@@ -28,7 +29,7 @@ func serveProfiles(ctx context.Context, address string) (closeIt func() error, e
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: ownName(mux), ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	return func() error {
@@ -38,4 +39,20 @@ func serveProfiles(ctx context.Context, address string) (closeIt func() error, e
 		}
 		return err
 	}, nil
+}
+
+// ownName refuses requests to other names than this machine's own: a page of
+// another site could have had its name resolved to this address (DNS rebinding).
+func ownName(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		if ip := net.ParseIP(host); !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
+			http.Error(w, "ask for localhost", http.StatusMisdirectedRequest)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }

@@ -241,7 +241,7 @@ func (s *Server) headers(next http.Handler) http.Handler {
 // page of that name would otherwise be of the same origin.
 func (s *Server) host(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.cfg.Loopback && !loopbackName(r.Host) {
+		if s.cfg.Loopback && !LoopbackName(r.Host) {
 			problem(http.StatusMisdirectedRequest, "foreign-host",
 				"This server listens on loopback only; call it localhost or 127.0.0.1.").write(w)
 			return
@@ -250,7 +250,9 @@ func (s *Server) host(next http.Handler) http.Handler {
 	})
 }
 
-func loopbackName(hostport string) bool {
+// LoopbackName reports whether the Host of a request is this machine's own name:
+// localhost or a loopback address, with or without a port.
+func LoopbackName(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
 		host = h

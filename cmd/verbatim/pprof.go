@@ -7,8 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof" // it registers itself on http.DefaultServeMux, which nothing here serves
-	"strings"
 	"time"
+
+	"verbatim/signaling"
 )
 
 // serveProfiles serves net/http/pprof on an address of its own, until it is
@@ -45,11 +46,7 @@ func serveProfiles(ctx context.Context, address string) (closeIt func() error, e
 // another site could have had its name resolved to this address (DNS rebinding).
 func ownName(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.Host)
-		if err != nil {
-			host = r.Host
-		}
-		if ip := net.ParseIP(host); !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
+		if !signaling.LoopbackName(r.Host) {
 			http.Error(w, "ask for localhost", http.StatusMisdirectedRequest)
 			return
 		}

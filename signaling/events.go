@@ -45,6 +45,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if err := st.resume(r, room); err != nil {
 		return err
 	}
+	if end := callerOf(r).Expires; !end.IsZero() { // the client comes back with a new token
+		ctx, cancel := context.WithDeadline(r.Context(), end)
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
 	if err := st.state(r); err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (s *Server) getRoom(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) listMeetings(w http.ResponseWriter, r *http.Request) error {
-	room, err := roomOf(r)
+	room, err := roomToList(w, r)
 	if err != nil {
 		return err
 	}

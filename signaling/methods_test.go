@@ -30,6 +30,7 @@ func TestMethods(t *testing.T) {
 		"/v1/meetings/x/audio.flac":            "GET, HEAD, OPTIONS",
 		"/v1/rooms/r/ingest":                   "GET, HEAD, OPTIONS",
 		"/v1/search":                           "GET, HEAD, OPTIONS",
+		"/v1/links":                            "POST, OPTIONS",
 		"/v1/rooms/" + strings.Repeat("r", 64): "GET, HEAD, OPTIONS",
 	} {
 		for _, method := range []string{http.MethodPut, "QUERY"} {

@@ -16,7 +16,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if text == "" || len(text) > maxQuery {
 		return problem(http.StatusBadRequest, "bad-query", "q is what to search for: some words, at most 500 bytes.")
 	}
-	room, err := roomOf(r)
+	room, err := roomToList(w, r)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 	"verbatim/pipeline/insight"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
+	"verbatim/signaling/auth"
 )
 
 // Media answers offers; media.Engine does.
@@ -38,6 +39,8 @@ type Rooms interface {
 	Join(ctx context.Context, room string, p transcript.Participant) (meeting.Membership, error)
 	SessionClosed(ctx context.Context, session string) error
 	Current(session string) bool
+	// Session is what a session belongs to, or meeting.ErrNoSession.
+	Session(id string) (meeting.Membership, error)
 }
 
 // Meetings knows all meetings. Unknown ones are meeting.ErrNotFound.
@@ -103,6 +106,10 @@ type Config struct {
 	ICEServers  []ICEServer  // that clients are told of
 	Logger      *slog.Logger
 
+	// Tokens says who may do what; nil: everybody may do everything.
+	Tokens *auth.Verifier
+	Links  *auth.Links
+
 	// Loopback says that only this machine can reach the server. Requests must
 	// name it as such then (DNS rebinding).
 	Loopback bool
@@ -136,34 +143,40 @@ func (s *Server) Routes() http.Handler {
 	get(r, "/readyz", s.handle(s.ready))
 	get(r, "/openapi.yaml", s.handle(s.openapi))
 	if s.cfg.Metrics != nil {
-		get(r, "/metrics", s.cfg.Metrics.ServeHTTP)
+		get(r.With(s.authenticate, s.operator), "/metrics", s.cfg.Metrics.ServeHTTP)
 	}
 	r.Route("/v1", func(r chi.Router) {
 		r.Use(s.cors())
-		room := r.With(s.room)
-		get(room, "/rooms/{room}", s.handle(s.getRoom))
-		get(room, "/rooms/{room}/stats", s.handle(s.roomStats))
-		room.Get("/rooms/{room}/events", s.handle(s.events)) // HEAD would never end
-		get(room, "/rooms/{room}/ingest", s.handle(s.ingest))
-		room.Post("/rooms/{room}/whip", s.handle(s.whip))
-		room.Options("/rooms/{room}/whip", s.handle(s.whipOptions))
-		get(room, "/rooms/{room}/whip", s.handle(s.noContent))
-
-		r.Patch("/sessions/{session}", s.handle(s.patch))
-		r.Delete("/sessions/{session}", s.handle(s.leave))
+		r.With(s.room, s.authenticate).Options("/rooms/{room}/whip", s.handle(s.whipOptions))
 		r.Options("/sessions/{session}", s.handle(s.sessionOptions))
 		get(r, "/sessions/{session}", s.handle(s.noContent))
+		get(r.With(s.room), "/rooms/{room}/whip", s.handle(s.noContent))
+
+		r = r.With(s.authenticate)
+		listen, publish := r.With(s.room, s.inRoom(auth.Listen)), r.With(s.room, s.inRoom(auth.Publish))
+		get(listen, "/rooms/{room}", s.handle(s.getRoom))
+		get(listen, "/rooms/{room}/stats", s.handle(s.roomStats))
+		listen.Get("/rooms/{room}/events", s.handle(s.events)) // HEAD would never end
+		get(publish, "/rooms/{room}/ingest", s.handle(s.ingest))
+		publish.Post("/rooms/{room}/whip", s.handle(s.whip))
+
+		session := r.With(s.ownSession)
+		session.Patch("/sessions/{session}", s.handle(s.patch))
+		session.Delete("/sessions/{session}", s.handle(s.leave))
 
 		get(r, "/search", s.handle(s.search))
 		get(r, "/meetings", s.handle(s.listMeetings))
-		get(r, "/meetings/{meeting}", s.handle(s.getMeeting))
-		r.Delete("/meetings/{meeting}", s.handle(s.eraseMeeting))
-		r.Post("/meetings/{meeting}/end", s.handle(s.endMeeting))
-		get(r, "/meetings/{meeting}/stats", s.handle(s.meetingStats))
-		get(r, "/meetings/{meeting}/transcript.{format}", s.handle(s.transcript))
-		get(r, "/meetings/{meeting}/audio.flac", s.handle(s.mix))
-		get(r, "/meetings/{meeting}/tracks/{track}/audio.opus", s.handle(s.opus))
-		get(r, "/meetings/{meeting}/tracks/{track}/audio.wav", s.handle(s.wav))
+		r.Post("/links", s.handle(s.links))
+
+		read, manage, file := r.With(s.inMeeting(auth.Listen)), r.With(s.inMeeting(auth.Manage)), r.With(s.file)
+		get(read, "/meetings/{meeting}", s.handle(s.getMeeting))
+		manage.Delete("/meetings/{meeting}", s.handle(s.eraseMeeting))
+		manage.Post("/meetings/{meeting}/end", s.handle(s.endMeeting))
+		get(read, "/meetings/{meeting}/stats", s.handle(s.meetingStats))
+		get(file, "/meetings/{meeting}/transcript.{format}", s.handle(s.transcript))
+		get(file, "/meetings/{meeting}/audio.flac", s.handle(s.mix))
+		get(file, "/meetings/{meeting}/tracks/{track}/audio.opus", s.handle(s.opus))
+		get(file, "/meetings/{meeting}/tracks/{track}/audio.wav", s.handle(s.wav))
 	})
 	if s.cfg.Web != nil {
 		get(r, "/*", s.cfg.Web.ServeHTTP) // no other method: it would hide what the API says of it
@@ -287,7 +300,7 @@ func (s *Server) cors() func(http.Handler) http.Handler {
 		AllowedOrigins:     slices.Clone(s.cfg.Origins),
 		AllowedMethods:     []string{"GET", "POST", "PATCH", "DELETE", "OPTIONS"},
 		AllowedHeaders:     []string{"Authorization", "Content-Type", "If-Match", "Last-Event-ID"},
-		ExposedHeaders:     []string{"Location", "ETag", "Link", "Verbatim-Meeting", "Retry-After", "Accept-Post", "Accept-Patch"},
+		ExposedHeaders:     []string{"Location", "ETag", "Link", "Verbatim-Meeting", "Retry-After", "WWW-Authenticate", "Accept-Post", "Accept-Patch"},
 		MaxAge:             3600,
 		OptionsPassthrough: true,
 	})

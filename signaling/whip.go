@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -17,6 +18,7 @@ import (
 	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
+	"verbatim/signaling/auth"
 )
 
 const (
@@ -131,9 +133,12 @@ func offerProblem(err error) error {
 	return err
 }
 
-// participant is who joins, by the query.
+// participant is who joins: by the token, or by the query where there are none.
 func participant(r *http.Request) (transcript.Participant, error) {
 	q := r.URL.Query()
+	if c := callerOf(r); c.Participant != "" {
+		q = url.Values{"name": {c.Name}, "participant": {c.Participant}}
+	}
 	name := strings.TrimSpace(strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) { // those turn around what stands beside the name
 			return -1
@@ -173,10 +178,11 @@ func noSession() *Problem {
 
 // whipOptions tells what the endpoint takes, and the ICE servers to clients that
 // must know them before they make an offer (RFC 9725, 4.6; not to a CORS
-// preflight).
+// preflight, nor to who may not join: the servers' credentials are in it).
 func (s *Server) whipOptions(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Accept-Post", sdpType)
-	if r.Header.Get("Access-Control-Request-Method") == "" {
+	may := callerOf(r).May(auth.Publish, chi.URLParam(r, "room"))
+	if may && r.Header.Get("Access-Control-Request-Method") == "" {
 		s.linkICEServers(w.Header())
 	}
 	return s.noContent(w, r)

@@ -53,7 +53,11 @@ func (s *process) dialIngest(query string, o *websocket.DialOptions) (*websocket
 // is refused.
 func (s *process) ingest(query string, rate int, resume string) *pcmClient {
 	s.t.Helper()
-	ws, tcp, _, err := s.dialIngest(query, &websocket.DialOptions{Subprotocols: []string{ingest.Protocol}})
+	protocols := []string{ingest.Protocol}
+	if s.token != "" {
+		protocols = append(protocols, "verbatim.token."+s.token)
+	}
+	ws, tcp, _, err := s.dialIngest(query, &websocket.DialOptions{Subprotocols: protocols})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 type cli struct {
 	Serve   serveCmd         `cmd:"" help:"Run the server."`
+	Token   tokenCmd         `cmd:"" help:"Print a token that lets somebody join or read, for a server with --auth-secret-file."`
 	Publish publishCmd       `cmd:"" help:"Send Ogg Opus files to a server as a participant, and print the captions that come back."`
 	Bench   benchCmd         `cmd:"" help:"Measure how many participants a server carries, on CPUs of its own (Linux)."`
 	Version kong.VersionFlag `help:"Print the version." env:"-"`
@@ -32,7 +33,7 @@ func main() {
 		kong.Name("verbatim"),
 		kong.Description("WebRTC audio ingestion for meeting transcription: every word, in order, nothing lost."),
 		kong.DefaultEnvars("VERBATIM"),
-		kong.Vars{"version": version()},
+		kong.Vars{"version": version(), "audience": defaultAudience},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	// The first Ctrl-C or SIGTERM asks to end; the second ends at once.

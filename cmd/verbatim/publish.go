@@ -17,6 +17,7 @@ import (
 	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
+	"verbatim/signaling/auth"
 	"verbatim/signaling/whipclient"
 )
 
@@ -27,6 +28,7 @@ type publishCmd struct {
 	Room  string        `help:"Room to join." required:""`
 	Name  string        `help:"Name to speak under." default:"Publisher"`
 	URL   string        `help:"The server." default:"http://127.0.0.1:8080"`
+	Token string        `help:"Token, if the server asks for one: better in the environment than here, where everybody on the machine can read it."`
 	Count int           `help:"How many participants send the files at the same time." default:"1"`
 	Wait  time.Duration `help:"How long to wait for the transcript after the last word." default:"5m"`
 }
@@ -39,17 +41,26 @@ func (c *publishCmd) Run(ctx context.Context) error {
 	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return fmt.Errorf("--url is the server's address, such as http://127.0.0.1:8080, not %q", c.URL)
 	}
-	client := &whipclient.Client{URL: strings.TrimRight(c.URL, "/")}
+	client := &whipclient.Client{URL: strings.TrimRight(c.URL, "/"), Token: c.Token}
+	id, name := "", c.Name
+	if c.Token != "" {
+		var err error
+		if id, name, err = auth.Peek(c.Token); err != nil {
+			return fmt.Errorf("--token: %w", err)
+		}
+		if c.Count > 1 {
+			return errors.New("--count is 1 with a token, which is for one participant")
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pubs := make([]*publisher, c.Count)
 	screen := &screen{out: os.Stdout, mine: map[string]bool{}}
 	for i := range pubs {
-		name := c.Name
+		pubs[i] = &publisher{cmd: c, client: client, id: cmp.Or(id, rand.Text()), name: name}
 		if c.Count > 1 {
-			name = fmt.Sprintf("%s %d", c.Name, i+1)
+			pubs[i].name = fmt.Sprintf("%s %d", name, i+1)
 		}
-		pubs[i] = &publisher{cmd: c, client: client, id: rand.Text(), name: name}
 		screen.mine[pubs[i].id] = true
 	}
 	var watching, publishing sync.WaitGroup

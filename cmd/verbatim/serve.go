@@ -51,6 +51,8 @@ type serveCmd struct {
 	CORSOrigin        []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
 	Pprof             string        `help:"Loopback address for profiles of the running server (net/http/pprof), for those who look for what takes its time." placeholder:"HOST:PORT"`
 	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
+
+	authFlags `embed:""`
 }
 
 // gcPercent is GOGC unless the environment says otherwise: what is kept for a
@@ -97,6 +99,10 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 
+	tokens, links, err := c.authFlags.build(ctx, c.Data, log)
+	if err != nil {
+		return err
+	}
 	db, err := store.Open(ctx, filepath.Join(c.Data, "verbatim.db"))
 	if err != nil {
 		return err
@@ -172,8 +178,11 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	s.http = signaling.New(signaling.Config{
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Recordings: s.pipeline, Insight: s.pipeline, Events: s.hub,
 		Web: web.Handler(), Metrics: s.metrics(logs, transcriber, webhooks), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
-		ICEServers: iceServers,
+		ICEServers: iceServers, Tokens: tokens, Links: links,
 	})
+	if tokens == nil && !loopback {
+		log.Warn("--insecure: anyone who reaches this server may join, hear and erase every meeting; --auth-secret-file has it ask for tokens")
+	}
 	fmt.Printf("Verbatim is listening: http://%s/\n", listener.Addr())
 	return s.serve(ctx, listener, c.Drain)
 }
@@ -204,7 +213,7 @@ func (c *serveCmd) iceServers() (servers []signaling.ICEServer, err error) {
 }
 
 // listen opens the HTTP port, on other addresses than loopback only when asked
-// to: there is no authentication yet.
+// to, or with tokens.
 func (c *serveCmd) listen(ctx context.Context) (l net.Listener, loopback bool, err error) {
 	l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
@@ -212,10 +221,10 @@ func (c *serveCmd) listen(ctx context.Context) (l net.Listener, loopback bool, e
 	}
 	addr, ok := l.Addr().(*net.TCPAddr)
 	loopback = ok && addr.IP.IsLoopback()
-	if !loopback && !c.Insecure {
+	if !loopback && !c.Insecure && !c.configured() {
 		return nil, false, errors.Join(
 			fmt.Errorf("%s can be reached from other machines, and anyone there could join and read every meeting; "+
-				"listen on 127.0.0.1, or say --insecure if that is what you want", l.Addr()), l.Close())
+				"give --auth-secret-file or --auth-jwks, so that they need a token, listen on 127.0.0.1, or say --insecure if that is what you want", l.Addr()), l.Close())
 	}
 	return l, loopback, nil
 }

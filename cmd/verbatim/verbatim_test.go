@@ -50,12 +50,13 @@ func verbatim(ctx context.Context, args ...string) *exec.Cmd {
 
 // process is a running `verbatim serve`.
 type process struct {
-	t    testing.TB
-	cmd  *exec.Cmd
-	url  string
-	data string
-	room string        // where ingest clients go
-	out  chan struct{} // closed when its stdout has ended
+	t     testing.TB
+	cmd   *exec.Cmd
+	url   string
+	data  string
+	room  string        // where ingest clients go
+	token string        // with which they do; "" for none
+	out   chan struct{} // closed when its stdout has ended
 }
 
 func serve(t testing.TB, data, recognizer string, more ...string) *process {

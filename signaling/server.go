@@ -300,7 +300,7 @@ func (s *Server) cors() func(http.Handler) http.Handler {
 		AllowedOrigins:     slices.Clone(s.cfg.Origins),
 		AllowedMethods:     []string{"GET", "POST", "PATCH", "DELETE", "OPTIONS"},
 		AllowedHeaders:     []string{"Authorization", "Content-Type", "If-Match", "Last-Event-ID"},
-		ExposedHeaders:     []string{"Location", "ETag", "Link", "Verbatim-Meeting", "Retry-After", "WWW-Authenticate", "Accept-Post", "Accept-Patch"},
+		ExposedHeaders:     []string{"Location", "ETag", "Link", "Verbatim-Meeting", "Verbatim-Participant", "Retry-After", "WWW-Authenticate", "Accept-Post", "Accept-Patch"},
 		MaxAge:             3600,
 		OptionsPassthrough: true,
 	})

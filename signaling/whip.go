@@ -77,6 +77,7 @@ func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
 	h.Set("ETag", `"`+answer.Tag+`"`)
 	s.linkICEServers(h)
 	h.Set("Verbatim-Meeting", member.Meeting)
+	h.Set("Verbatim-Participant", member.Participant.ID)
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusCreated)
 	_, err = io.WriteString(w, answer.SDP)

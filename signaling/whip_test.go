@@ -209,7 +209,7 @@ func TestWHIPMethods(t *testing.T) {
 		}},
 		{name: "a refusal, which the page may read", method: "POST", path: endpoint, headers: []string{"Origin", "https://app.example"}, status: 415, want: map[string]string{
 			"Access-Control-Allow-Origin":   "https://app.example",
-			"Access-Control-Expose-Headers": "Location, Etag, Link, Verbatim-Meeting, Retry-After, Www-Authenticate, Accept-Post, Accept-Patch",
+			"Access-Control-Expose-Headers": "Location, Etag, Link, Verbatim-Meeting, Verbatim-Participant, Retry-After, Www-Authenticate, Accept-Post, Accept-Patch",
 		}},
 		{name: "POST from elsewhere", method: "POST", path: endpoint, headers: []string{"Origin", "https://evil.example"}, status: 403},
 		{name: "DELETE from elsewhere", method: "DELETE", path: path, headers: []string{"Origin", "https://evil.example"}, status: 403},

@@ -3,16 +3,16 @@
 import { Verbatim, validRoom } from './client/verbatim.js';
 import { CaptionsView } from './app/captions.js';
 import { $, el, setText, show } from './app/dom.js';
-import { forever, keepParticipant, roomFromAddress, roomToAddress, tab, takeParticipant, takeToken, wasIn } from './app/identity.js';
-import { meetingPage } from './app/links.js';
+import { forever, keepParticipant, roomFromAddress, roomToAddress, tab, takeParticipant, wasIn } from './app/identity.js';
+import { meetingPage, transcriptLink } from './app/links.js';
 import { Panel } from './app/panel.js';
 import { Recognizer, sentence } from './app/recognizer.js';
+import { askForToken, token, tokenSays } from './app/token.js';
 import { afterWords, stateWords } from './app/words.js';
 
 const badRoom = 'A room’s name begins with a small letter or a digit; small letters, digits, “-” and “_” may follow, 64 at most.';
 const gaveUp = 'The connection was given up. What was said so far stays here.';
 
-const token = takeToken();
 /** @type {Verbatim|undefined} */
 let client;
 let captions;
@@ -25,8 +25,10 @@ let speaking = false;
 
 function startLobby() {
   const { room, bad } = roomFromAddress();
-  $('name').value = forever.get('name');
-  $('room').value = room || tab.get('room');
+  const says = tokenSays();
+  $('name').value = says.name || forever.get('name');
+  $('name').readOnly = says.name !== ''; // the server goes by the token
+  $('room').value = room || says.room || tab.get('room');
   if (bad) roomError(badRoom);
   if (!navigator.mediaDevices) {
     notice(
@@ -64,7 +66,7 @@ async function enter(withMicrophone, muted = false) {
   }
   roomError('');
   notice('');
-  forever.set('name', name);
+  if (!token) forever.set('name', name);
   tab.set('room', room);
   roomToAddress(room);
 
@@ -92,7 +94,7 @@ async function newClient(room, name, muted) {
   await keepParticipant(c.participant);
   c.room = room;
   c.name = name;
-  panel = new Panel(c.participant, download, (id) => c.api.transcript(id));
+  panel = new Panel(() => c.participant, (id) => c.api.transcript(id));
   captions = new CaptionsView(c.captions, panel.colorOf);
   c.addEventListener('state', (e) => showState(e.detail));
   c.addEventListener('meeting', (e) => showMeeting(e.detail));
@@ -169,7 +171,7 @@ function trouble({ state, reason, code }) {
 // try again.
 function fail(detail) {
   clearTimeout(troubleTimer);
-  notice(detail.code, detail.reason, 'bad');
+  if (!askForToken(detail)) notice(detail.code, detail.reason, 'bad');
   tab.set('in', '');
   if (client.captions.list.length === 0) {
     view('lobby');
@@ -180,7 +182,7 @@ function fail(detail) {
 function showMeeting(meeting) {
   if (meeting && shownMeeting && meeting.id !== shownMeeting.id) {
     const at = new Date(meeting.started_at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
-    const before = panel.link(shownMeeting, 'txt');
+    const before = transcriptLink(shownMeeting, 'txt');
     setText(before, 'Transcript of the one before');
     captions.divide(`A new meeting began at ${at}. `, before);
   }
@@ -227,20 +229,10 @@ function notice(code, text = '', severity = 'warn') {
 // Connection troubles show as long as they last (showState); what is left are
 // troubles with the microphone and refusals.
 function showError(err) {
-  if (!err.retry) notice(err.code, err.message, 'bad');
+  if (!err.retry && !askForToken(err)) notice(err.code, err.message, 'bad');
 }
 
-async function download(event, format, meeting) {
-  if (!token) return; // the link itself does it
-  event.preventDefault();
-  try {
-    const href = URL.createObjectURL(await client.transcript(format, meeting));
-    el('a', { href, download: event.target.download }).click();
-    setTimeout(() => URL.revokeObjectURL(href), 60_000);
-  } catch (err) {
-    notice(err.code, err.message, 'bad');
-  }
-}
+addEventListener('trouble', (/** @type {any} */ e) => notice(e.detail.code, e.detail.message, 'bad')); // with a download
 
 async function fillDevices() {
   const devices = await Verbatim.devices().catch(() => []);

@@ -6,6 +6,7 @@ import { $, colors, el, setText, show } from './app/dom.js';
 import { InsightView } from './app/insight.js';
 import { fileLink, formats, transcriptLink } from './app/links.js';
 import { Player } from './app/player.js';
+import { askForToken } from './app/token.js';
 import { Timeline } from './app/timeline.js';
 import { TranscriptView } from './app/transcript.js';
 import { day, meetingState } from './app/words.js';
@@ -147,6 +148,7 @@ async function showAll() {
 }
 
 function failed(err) {
+  if (askForToken(err)) return;
   if (err.status === 404) {
     setText($('empty'), 'There is no such meeting: it may have been erased.');
     for (const node of [$('panel'), $('panel-toggle'), $('bar'), $('find')]) show(node, false);
@@ -171,6 +173,7 @@ function fromAddress() {
   if (Number.isFinite(t) && t >= 0) seek(Math.min(1000 * t, timeline.duration), false);
 }
 addEventListener('hashchange', fromAddress);
+addEventListener('trouble', (/** @type {any} */ e) => failed(e.detail)); // with a download
 
 function find() {
   const text = $('find-text').value;

@@ -4,6 +4,7 @@ import { validRoom } from './client/verbatim.js';
 import { api } from './app/api.js';
 import { $, colors, el, setText, show } from './app/dom.js';
 import { meetingPage } from './app/links.js';
+import { askForToken, tokenSays } from './app/token.js';
 import { clock, day, length, meetingState, searchMarks } from './app/words.js';
 
 const perPage = 20;
@@ -13,7 +14,7 @@ let next = '';
 /** What the address asks for, so that a reload and a link show the same. */
 function wanted() {
   const p = new URLSearchParams(location.search);
-  return { q: (p.get('q') ?? '').trim(), room: (p.get('room') ?? '').trim().toLowerCase() };
+  return { q: (p.get('q') ?? '').trim(), room: (p.get('room') ?? tokenSays().room).trim().toLowerCase() };
 }
 
 async function load(cursor = '') {
@@ -42,7 +43,7 @@ async function load(cursor = '') {
     else render($('meetings'), page.meetings.map(meetingItem), cursor);
     sum(q, room);
   } catch (err) {
-    if (ask === asked) notice(err.code, err.message ?? String(err));
+    if (ask === asked && !askForToken(err)) notice(err.code, err.message ?? String(err));
   }
   show($('more'), next !== '');
   $('more').disabled = false;

@@ -17,7 +17,6 @@ import (
 	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
-	"verbatim/signaling/auth"
 	"verbatim/signaling/whipclient"
 )
 
@@ -42,26 +41,18 @@ func (c *publishCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("--url is the server's address, such as http://127.0.0.1:8080, not %q", c.URL)
 	}
 	client := &whipclient.Client{URL: strings.TrimRight(c.URL, "/"), Token: c.Token}
-	id, name := "", c.Name
-	if c.Token != "" {
-		var err error
-		if id, name, err = auth.Peek(c.Token); err != nil {
-			return fmt.Errorf("--token: %w", err)
-		}
-		if c.Count > 1 {
-			return errors.New("--count is 1 with a token, which is for one participant")
-		}
+	if c.Token != "" && c.Count > 1 {
+		return errors.New("--count is 1 with a token, which is for one participant")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pubs := make([]*publisher, c.Count)
 	screen := &screen{out: os.Stdout, mine: map[string]bool{}}
 	for i := range pubs {
-		pubs[i] = &publisher{cmd: c, client: client, id: cmp.Or(id, rand.Text()), name: name}
+		pubs[i] = &publisher{cmd: c, client: client, screen: screen, id: rand.Text(), name: c.Name}
 		if c.Count > 1 {
-			pubs[i].name = fmt.Sprintf("%s %d", name, i+1)
+			pubs[i].name = fmt.Sprintf("%s %d", c.Name, i+1)
 		}
-		screen.mine[pubs[i].id] = true
 	}
 	var watching, publishing sync.WaitGroup
 	watching.Go(func() {
@@ -91,6 +82,7 @@ func (c *publishCmd) Run(ctx context.Context) error {
 type publisher struct {
 	cmd      *publishCmd
 	client   *whipclient.Client
+	screen   *screen
 	id, name string
 }
 
@@ -99,6 +91,8 @@ func (p *publisher) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.id = s.Participant
+	p.screen.add(p.id)
 	sent, err := p.play(ctx, s)
 	if err == nil {
 		p.arrive(ctx, s.Meeting, sent)
@@ -210,8 +204,22 @@ func taken(t meeting.Track, sent int64) error {
 // screen prints captions as they come.
 type screen struct {
 	out  io.Writer
-	mine map[string]bool
 	line int // length of the interim that stands on the current line
+
+	mu   sync.Mutex
+	mine map[string]bool // the participants who speak
+}
+
+func (s *screen) add(participant string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mine[participant] = true
+}
+
+func (s *screen) shows(participant string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mine[participant]
 }
 
 func (s *screen) show(e whipclient.Event) {
@@ -219,7 +227,7 @@ func (s *screen) show(e whipclient.Event) {
 		return
 	}
 	var seg transcript.Segment
-	if err := json.Unmarshal(e.Data, &seg); err != nil || !s.mine[seg.Participant.ID] || seg.Text == "" {
+	if err := json.Unmarshal(e.Data, &seg); err != nil || !s.shows(seg.Participant.ID) || seg.Text == "" {
 		return
 	}
 	text := fmt.Sprintf("%s: %s", cmp.Or(seg.Participant.Name, seg.Participant.ID), seg.Text)

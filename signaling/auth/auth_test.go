@@ -191,9 +191,8 @@ func TestWhoSomebodyIs(t *testing.T) {
 			m["participant"], m["sub"], m["name"] = c.participant, c.sub, c.name
 		}))
 		who, err := v.Verify(t.Context(), token)
-		id, name, perr := Peek(token)
-		if err != nil || perr != nil || who.Participant != c.wantID || who.Name != c.wantName || id != who.Participant || name != who.Name {
-			t.Errorf("%+v: %q %q, %v; peeked %q %q, %v", c, who.Participant, who.Name, err, id, name, perr)
+		if err != nil || who.Participant != c.wantID || who.Name != c.wantName {
+			t.Errorf("%+v: %q %q, %v", c, who.Participant, who.Name, err)
 		}
 	}
 }

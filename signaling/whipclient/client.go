@@ -29,6 +29,8 @@ type Session struct {
 	*Conn
 	// Meeting is the id of the meeting that was joined.
 	Meeting string
+	// Participant is who joined: with a token, who that is for.
+	Participant string
 	// URL is the session's own.
 	URL string
 
@@ -80,7 +82,8 @@ func (c *Client) Join(ctx context.Context, room, participant, name string, o Opt
 		if err != nil {
 			return "", fmt.Errorf("the answer names no session: %w", err)
 		}
-		s.URL, s.Meeting, s.tag = location.String(), resp.Header.Get("Verbatim-Meeting"), resp.Header.Get("ETag")
+		s.URL, s.tag = location.String(), resp.Header.Get("ETag")
+		s.Meeting, s.Participant = resp.Header.Get("Verbatim-Meeting"), resp.Header.Get("Verbatim-Participant")
 		return string(answer), nil
 	})
 	if err != nil {

@@ -1,6 +1,6 @@
 /** The server, for pages: with the tab's token. */
 
 import { Api } from '../client/api.js';
-import { takeToken } from './identity.js';
+import { token } from './token.js';
 
-export const api = new Api({ token: takeToken() });
+export const api = new Api({ token });

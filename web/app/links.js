@@ -1,6 +1,8 @@
 /** Links to what there is of a meeting. */
 
+import { api } from './api.js';
 import { el } from './dom.js';
+import { askForToken, token } from './token.js';
 
 const names = { txt: 'Text', vtt: 'WebVTT', srt: 'SubRip', json: 'JSON' };
 export const formats = /** @type {const} */ (['txt', 'vtt', 'srt', 'json']);
@@ -27,5 +29,26 @@ export function transcriptLink(meeting, format) {
 export function fileLink(href, file, text, { label, data }) {
   const a = el('a', { href, download: file, data }, text);
   a.setAttribute('aria-label', label);
+  if (token) a.addEventListener('click', (e) => follow(e, href, file));
   return a;
+}
+
+/**
+ * The browser sends no token when it follows a link: it gets one that needs none.
+ * @param {MouseEvent} event
+ * @param {string} path
+ * @param {string} file
+ */
+async function follow(event, path, file) {
+  event.preventDefault();
+  try {
+    el('a', { href: await address(path), download: file }).click();
+  } catch (err) {
+    if (!askForToken(err)) dispatchEvent(new CustomEvent('trouble', { detail: err }));
+  }
+}
+
+/** Where a browser finds a file. @param {string} path @returns {Promise<string>} */
+export async function address(path) {
+  return token ? (await api.links([path]))[0].url : path;
 }

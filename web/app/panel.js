@@ -8,18 +8,15 @@ import { speakerWords } from './recognizer.js';
 export class Panel {
   #order = new Map(); // participant → colour
   #self;
-  #download;
   #linked = '';
   #coverage;
 
   /**
-   * @param {string} self this participant's id
-   * @param {(event: MouseEvent, format: string, meeting: string) => void} download
+   * @param {() => string} self this participant's id
    * @param {(meeting: string) => Promise<any>} transcript fetches it, with everything of it
    */
-  constructor(self, download, transcript) {
+  constructor(self, transcript) {
     this.#self = self;
-    this.#download = download;
     this.#coverage = new CoverageView(transcript);
   }
 
@@ -46,7 +43,7 @@ export class Panel {
     const items = meeting.participants.map((p) => {
       const present = !p.left_at && !over;
       const transcription = speakerWords(speakers.find((s) => s.participant === p.id));
-      const notes = [p.id === this.#self ? 'you' : '', present ? '' : 'left'].filter(Boolean);
+      const notes = [p.id === this.#self() ? 'you' : '', present ? '' : 'left'].filter(Boolean);
       return el(
         'li',
         { data: { participant: p.id, present, testid: 'person' } },
@@ -65,14 +62,7 @@ export class Panel {
     this.#linked = meeting.id;
     show($('downloads-hint'), false);
     for (const list of document.querySelectorAll('[data-downloads]')) {
-      list.replaceChildren(...formats.map((format) => el('li', {}, this.link(meeting, format))));
+      list.replaceChildren(...formats.map((format) => el('li', {}, transcriptLink(meeting, format))));
     }
-  }
-
-  /** @param {any} meeting @param {'txt'|'vtt'|'srt'|'json'} format */
-  link(meeting, format) {
-    const a = transcriptLink(meeting, format);
-    a.addEventListener('click', (e) => this.#download(e, format, meeting.id));
-    return a;
   }
 }

@@ -2,10 +2,17 @@
 
 import { $, setText, show } from './dom.js';
 import { api } from './api.js';
+import { address } from './links.js';
+import { askForToken, token } from './token.js';
+
+// An address is good for an hour; one that is older than this may be over.
+const renewMs = 50 * 60_000;
 
 export class Player {
   #audio = $('audio');
   #onTime;
+  #path = '';
+  #since = 0; // when its address was made
   #asked = 0; // where it was to go, in s: there may be nothing to play yet
 
   /** @param {(ms: number) => void} onTime called at each frame while it plays */
@@ -23,14 +30,25 @@ export class Player {
     document.addEventListener('keydown', (e) => this.#key(e));
   }
 
-  /** @param {string} src @param {string} [words] said beside it */
-  load(src, words = '') {
-    setText($('audio-words'), words);
-    if (this.#audio.getAttribute('src') === src) return;
-    this.#audio.src = src;
-    if (this.#asked > 0) this.#audio.currentTime = this.#asked;
-    show(this.#audio, true);
-    show($('rate-label'), true);
+  /** @param {string} path of the file */
+  async load(path) {
+    if (this.#path === path) return;
+    this.#path = path;
+    setText($('audio-words'), '');
+    await this.#open();
+  }
+
+  async #open() {
+    try {
+      this.#audio.src = await address(this.#path);
+      this.#since = Date.now();
+      if (this.#asked > 0) this.#audio.currentTime = this.#asked;
+      show(this.#audio, true);
+      show($('rate-label'), true);
+    } catch (err) {
+      this.#path = ''; // the next load tries again
+      if (!askForToken(err)) this.none(err.message);
+    }
   }
 
   /** Why there is nothing to play. @param {string} words */
@@ -75,8 +93,15 @@ export class Player {
   // player away.
   async #failed() {
     const { code } = this.#audio.error ?? {};
+    if (token && Date.now() - this.#since > renewMs) {
+      this.#asked = this.#audio.currentTime;
+      const playing = !this.#audio.paused;
+      await this.#open();
+      if (playing) this.play();
+      return;
+    }
     const range = { headers: { Range: 'bytes=0-0' }, signal: AbortSignal.timeout(10_000) };
-    const err = await api.call(this.#audio.getAttribute('src'), {}, range).then((res) => res.body?.cancel(), (e) => e);
+    const err = await api.call(this.#path.slice(1), {}, range).then((res) => res.body?.cancel(), (e) => e);
     if (err) this.none(err.message);
     else if (code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED) this.none('This browser does not play FLAC; the recording can be downloaded.');
     else setText($('audio-words'), 'This browser has trouble with playing the recording. Is there a loudspeaker?');

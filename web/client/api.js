@@ -8,7 +8,7 @@
 
 import { VerbatimError, connectionLost, fromResponse, noServer } from './problem.js';
 
-/** @import { Meeting, MeetingList, Page, PageOfRoom, RoomStats, SearchResult, Stats, Token, Transcript, TranscriptFormat } from './shapes.js' */
+/** @import { Link, Meeting, MeetingList, Page, PageOfRoom, RoomStats, SearchResult, Stats, Token, Transcript, TranscriptFormat } from './shapes.js' */
 
 // How long an answer may take, with its body.
 const deadlineMs = 60_000;
@@ -63,6 +63,17 @@ export class Api {
   async transcriptFile(id, format) {
     const res = await this.call(`${meetingPath(id)}/transcript.${format}`);
     return res.blob().catch(brokenOff);
+  }
+
+  /**
+   * Addresses that need no token, good for an hour: for media elements and downloads.
+   * @param {string[]} paths of transcripts and audio, such as "/v1/meetings/…/audio.flac"
+   * @returns {Promise<Link[]>} in the same order
+   */
+  async links(paths) {
+    const init = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ paths }) };
+    const { links } = await this.json('v1/links', {}, init);
+    return links.map((l) => ({ ...l, url: this.url(l.url.replace(/^\//, '')).href }));
   }
 
   /** @param {string} id @returns {Promise<Stats>} */

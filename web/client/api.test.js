@@ -49,6 +49,17 @@ test('each method asks for what it says, below the base, with the token', async 
   ]);
 });
 
+test('links are absolute, below the base', async (t) => {
+  const path = '/v1/meetings/M/audio.flac';
+  const { url, asked } = await served(t, (req, res) => {
+    res.writeHead(200, { 'Content-Type': 'application/json' });
+    res.end(JSON.stringify({ links: [{ path, url: `${path}?expires=1&signature=x`, expires_at: '2026-03-04T10:00:00Z' }] }));
+  });
+  const links = await new Api({ url: `${url}/under`, token: 't0k' }).links([path]);
+  assert.deepEqual(links, [{ path, url: `${url}/under${path}?expires=1&signature=x`, expires_at: '2026-03-04T10:00:00Z' }]);
+  assert.deepEqual(asked, ['POST /under/v1/links Bearer t0k']);
+});
+
 test('a token that is got anew each time, or not at all', async (t) => {
   const { url, asked } = await served(t);
   let n = 0;

@@ -29,6 +29,7 @@ export class Publisher {
    * @param {RTCIceServer[]} o.iceServers
    * @param {EventTarget} o.wake an event "wake" says that the network may be another: it
    *   restarts ICE, or ends a wait between attempts
+   * @param {(participant: string) => void} o.onJoined a session is there; who is in it
    * @param {() => void} o.onUp audio flows
    * @param {(err: VerbatimError, waitMs: number) => void} o.onDown it does not; waitMs is
    *   0 where ICE may still recover
@@ -105,6 +106,7 @@ export class Publisher {
       onSteady: (steady) => (steady ? this.#o.onUp() : this.#o.onDown(connectionLost(), 0)),
     });
     this.#since = Date.now();
+    this.#o.onJoined(session.participant);
     // The microphone may have been changed while the session was being opened.
     this.#session = session;
     if (session.sender.track !== this.#track) this.#send();

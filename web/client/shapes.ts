@@ -180,6 +180,14 @@ export interface MeetingList {
   next: string;
 }
 
+/** An address of a file that needs no token. */
+export interface Link {
+  path: string;
+  /** Absolute. */
+  url: string;
+  expires_at: string;
+}
+
 export interface SearchResult {
   /** The newest first. */
   found: { meeting: MeetingHead; segment: Segment }[];

@@ -28,7 +28,7 @@ import { Status, after, randomParticipant, sessionGone, validRoom } from './stat
 export { Api, Captions, VerbatimError, validRoom };
 
 export class Verbatim extends /** @type {new () => Target<Events>} */ (EventTarget) {
-  /** This participant's id: keep it (sessionStorage) to be the same one after a reload. @type {string} */
+  /** This participant's id: keep it (sessionStorage) to be the same one after a reload. With a token it is the token's, once joined. @type {string} */
   participant;
   /** The meeting that was last live in the room, kept up to date by the events. @type {Meeting|null} */
   meeting = null;
@@ -232,6 +232,7 @@ export class Verbatim extends /** @type {new () => Target<Events>} */ (EventTarg
       headers: () => this.api.headers(),
       iceServers: this.#o.iceServers ?? [],
       wake: networkChanges(signal),
+      onJoined: (participant) => (this.participant = participant || this.participant),
       onUp: () => this.#set('audio', 'on'),
       onDown: (err, ms) => this.#down('audio', err, ms),
     });

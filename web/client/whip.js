@@ -20,6 +20,7 @@ const answerMs = 15_000;
  * @property {RTCRtpSender} sender
  * @property {RTCPeerConnection} pc
  * @property {string} url what DELETE ends
+ * @property {string} participant who joined, by the token if there is one, "" where the server did not say
  * @property {string} meeting the meeting's id, "" where the server gave none
  * @property {Promise<void>} lost resolves when the connection is gone, unless this side closes it
  * @property {() => void} close
@@ -71,6 +72,7 @@ export async function publish({ endpoint, headers, track, signal, iceServers = [
       pc,
       url,
       meeting: res.headers.get('Verbatim-Meeting') ?? '',
+      participant: res.headers.get('Verbatim-Participant') ?? '',
       lost: lost({ pc, sender, restart, wake, over, onSteady }),
       close() {
         over.abort();

@@ -4,7 +4,7 @@ microphone until Ctrl-C, to a room: ingest.py --room demo [file.wav]
 
 What the server has not acknowledged is kept and sent again. docs/INGEST.md.
 """
-import argparse, asyncio, contextlib, json, signal, struct, subprocess, sys, threading, time, uuid, wave
+import argparse, asyncio, contextlib, json, os, signal, struct, subprocess, sys, threading, time, uuid, wave
 from urllib.parse import quote
 import websockets  # Debian: python3-websockets
 
@@ -13,7 +13,9 @@ cli.add_argument("file", nargs="?")
 cli.add_argument("--room", required=True)
 cli.add_argument("--name", default="Python")
 cli.add_argument("--url", default="http://127.0.0.1:8080")
+cli.add_argument("--token", default=os.environ.get("VERBATIM_TOKEN", ""), help="if the server asks for one")
 args = cli.parse_args()
+protocols = ["verbatim.pcm.v1"] + (["verbatim.token." + args.token] if args.token else [])
 try:
     arecord = "arecord -q -t wav -f S16_LE -c 1 -r 16000".split()
     wav = wave.open(args.file or subprocess.Popen(arecord, stdout=subprocess.PIPE).stdout)
@@ -62,7 +64,7 @@ async def main(url):
     while True:
         code, reason = 1006, "the connection broke"
         try:
-            async with websockets.connect(url, subprotocols=["verbatim.pcm.v1"]) as ws:
+            async with websockets.connect(url, subprotocols=protocols) as ws:
                 with contextlib.suppress(websockets.ConnectionClosed):
                     await stream(ws)
             code, reason = ws.close_code, ws.close_reason or reason

@@ -49,7 +49,7 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return nil //nolint:nilerr // the library has answered
 	}
-	s.cfg.Ingest.Serve(ws, ingestRoom{rooms: s.cfg.Rooms, room: chi.URLParam(r, "room"), who: who})
+	s.cfg.Ingest.Serve(ws, ingestRoom{rooms: s.cfg.Rooms, room: chi.URLParam(r, "room"), who: who, known: s.cfg.Tokens != nil})
 	return nil
 }
 
@@ -82,11 +82,21 @@ type ingestRoom struct {
 	rooms Rooms
 	room  string
 	who   transcript.Participant
+	// known says that the client has shown who it is.
+	known bool
 }
 
 func (i ingestRoom) Join(ctx context.Context) (session, meeting string, err error) {
 	m, err := i.rooms.Join(ctx, i.room, i.who)
 	return m.Session, m.Meeting, err
+}
+
+// Owner is who the token is for.
+func (i ingestRoom) Owner() string {
+	if !i.known {
+		return ""
+	}
+	return i.room + "/" + i.who.ID
 }
 
 func (i ingestRoom) Current(session string) bool { return i.rooms.Current(session) }

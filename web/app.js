@@ -7,7 +7,7 @@ import { forever, keepParticipant, roomFromAddress, roomToAddress, tab, takePart
 import { meetingPage, transcriptLink } from './app/links.js';
 import { Panel } from './app/panel.js';
 import { Recognizer, sentence } from './app/recognizer.js';
-import { askForToken, token, tokenSays } from './app/token.js';
+import { askForToken, token, tokenSays, uninvited } from './app/token.js';
 import { afterWords, stateWords } from './app/words.js';
 
 const badRoom = 'A room’s name begins with a small letter or a digit; small letters, digits, “-” and “_” may follow, 64 at most.';
@@ -171,7 +171,8 @@ function trouble({ state, reason, code }) {
 // try again.
 function fail(detail) {
   clearTimeout(troubleTimer);
-  if (!askForToken(detail)) notice(detail.code, detail.reason, 'bad');
+  notice(detail.code, detail.reason, 'bad');
+  askForToken(detail);
   tab.set('in', '');
   if (client.captions.list.length === 0) {
     view('lobby');
@@ -220,6 +221,7 @@ function showAfter() {
 
 function notice(code, text = '', severity = 'warn') {
   const node = $('notice');
+  if (text && code === 'unauthorized') text = uninvited;
   node.dataset.code = code;
   node.dataset.severity = severity;
   setText(node, text);

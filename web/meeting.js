@@ -6,7 +6,7 @@ import { $, colors, el, setText, show } from './app/dom.js';
 import { InsightView } from './app/insight.js';
 import { fileLink, formats, transcriptLink } from './app/links.js';
 import { Player } from './app/player.js';
-import { askForToken } from './app/token.js';
+import { askForToken, uninvited } from './app/token.js';
 import { Timeline } from './app/timeline.js';
 import { TranscriptView } from './app/transcript.js';
 import { day, meetingState } from './app/words.js';
@@ -148,7 +148,7 @@ async function showAll() {
 }
 
 function failed(err) {
-  if (askForToken(err)) return;
+  if (askForToken(err)) return notice(err.code, uninvited);
   if (err.status === 404) {
     setText($('empty'), 'There is no such meeting: it may have been erased.');
     for (const node of [$('panel'), $('panel-toggle'), $('bar'), $('find')]) show(node, false);

@@ -4,7 +4,7 @@ import { validRoom } from './client/verbatim.js';
 import { api } from './app/api.js';
 import { $, colors, el, setText, show } from './app/dom.js';
 import { meetingPage } from './app/links.js';
-import { askForToken, tokenSays } from './app/token.js';
+import { askForToken, tokenSays, uninvited } from './app/token.js';
 import { clock, day, length, meetingState, searchMarks } from './app/words.js';
 
 const perPage = 20;
@@ -43,7 +43,7 @@ async function load(cursor = '') {
     else render($('meetings'), page.meetings.map(meetingItem), cursor);
     sum(q, room);
   } catch (err) {
-    if (ask === asked && !askForToken(err)) notice(err.code, err.message ?? String(err));
+    if (ask === asked) notice(err.code, askForToken(err) ? uninvited : (err.message ?? String(err)));
   }
   show($('more'), next !== '');
   $('more').disabled = false;

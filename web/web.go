@@ -21,7 +21,7 @@ import (
 //go:embed meetings.html meetings.css meetings.js meeting.html meeting.js
 //go:embed app/api.js app/captions.js app/charts.js app/coverage.js app/dom.js app/identity.js
 //go:embed app/insight.js app/links.js app/missing.js app/panel.js app/player.js
-//go:embed app/recognizer.js app/timeline.js app/transcript.js app/words.js
+//go:embed app/recognizer.js app/timeline.js app/token.js app/transcript.js app/words.js
 //go:embed vendor/chart.umd.min.js vendor/chart.LICENSE.md
 //go:embed client/api.js client/backoff.js client/captions.js client/events.js client/ice.js client/input.js
 //go:embed client/microphone.js client/network.js client/problem.js client/publisher.js client/recovery.js

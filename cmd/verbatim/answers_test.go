@@ -169,6 +169,7 @@ func (h *held) afterwards(t *testing.T) {
 	}
 	h.parts(base + "/tracks/" + m.Tracks[0].ID + "/audio.wav")
 	h.do(http.StatusOK, http.MethodPost, base+"/end", "")
+	h.do(http.StatusOK, http.MethodPost, "/v1/links", `{"paths":["`+base+`/audio.flac"]}`)
 }
 
 // parts asks for a part of a file, and for what a cache has.

@@ -53,6 +53,9 @@ type Room interface {
 	// Current reports whether a session is still its participant's newest, in a
 	// meeting that is live.
 	Current(session string) bool
+	// Owner is who the client has shown to be, and where; "" if nobody asked. A
+	// stream is resumed by its owner only.
+	Owner() string
 }
 
 // Config of an Engine.
@@ -173,7 +176,7 @@ func (e *Engine) session(c *conn, room Room) *session {
 	if h.Resume == "" {
 		s = e.begin(c, room, h.Rate)
 	} else {
-		s = e.find(c, h)
+		s = e.find(c, room, h)
 	}
 	if s == nil {
 		return nil
@@ -206,12 +209,12 @@ func (e *Engine) hello(c *conn) (hello, error) {
 	return parseHello(b)
 }
 
-func (e *Engine) find(c *conn, h hello) *session {
+func (e *Engine) find(c *conn, room Room, h hello) *session {
 	e.mu.Lock()
 	s := e.tokens[h.Resume]
 	e.mu.Unlock()
 	switch {
-	case s == nil:
+	case s == nil, s.owner != room.Owner():
 		c.stop(codeNoStream, noStream, nil)
 		return nil
 	case s.stream.rate != h.Rate:
@@ -223,7 +226,7 @@ func (e *Engine) find(c *conn, h hello) *session {
 
 // begin makes a session for a new stream.
 func (e *Engine) begin(c *conn, room Room, hz int) *session {
-	s, err := newSession(e, hz)
+	s, err := newSession(e, hz, room.Owner())
 	if err != nil { // parseHello knows what the resampler can do
 		c.stop(codeBadMessage, "this rate is not possible", nil)
 		return nil

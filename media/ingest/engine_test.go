@@ -98,6 +98,25 @@ func TestResume(t *testing.T) {
 	})
 }
 
+// Who knows how to resume a stream and is not its owner is told nothing of it.
+func TestResumeByAnother(t *testing.T) {
+	inWorld(t, 0, func(t *testing.T, w *world) {
+		w.room.owner = "r/ada"
+		c, r := w.hello(16000, "")
+		c.audio(0, 16000)
+		w.room.owner = "r/eve"
+		eve := w.connect()
+		eve.text(`{"type":"hello","rate":16000,"resume":%q}`, r.Resume)
+		if a := eve.wantClose(codeNoStream, noStream); a.Type != "" {
+			t.Errorf("told %+v", a)
+		}
+		c.audio(16000, 32000)
+		c.text(`{"type":"end"}`)
+		c.wantClose(websocket.StatusNormalClosure, complete)
+		equal(t, w.pcm("session1"), pcm(0, 32000))
+	})
+}
+
 func TestResumeTooLate(t *testing.T) {
 	inWorld(t, 0, func(t *testing.T, w *world) {
 		c, r := w.hello(16000, "")

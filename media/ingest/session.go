@@ -29,7 +29,8 @@ const (
 type session struct {
 	engine      *Engine
 	id, meeting string
-	token       string // whoever knows it may go on with the stream
+	token       string // whoever knows it may go on with the stream,
+	owner       string // and is this one
 
 	attach chan *conn    // the session's connection from now on
 	detach chan *conn    // it is over
@@ -55,13 +56,13 @@ type message struct {
 	data   []byte // until the next message is taken
 }
 
-func newSession(e *Engine, hz int) (*session, error) {
+func newSession(e *Engine, hz int, owner string) (*session, error) {
 	st, err := newStream(hz)
 	if err != nil {
 		return nil, err
 	}
 	return &session{
-		engine: e, token: newToken(), stream: st, limiter: rate.NewLimiter(maxMessageRate, maxMessageBurst),
+		engine: e, token: newToken(), owner: owner, stream: st, limiter: rate.NewLimiter(maxMessageRate, maxMessageBurst),
 		attach: make(chan *conn), detach: make(chan *conn), in: make(chan message),
 		over: make(chan struct{}), ended: make(chan struct{}),
 	}, nil

@@ -63,6 +63,7 @@ type testRoom struct {
 	n     int
 	err   error
 	stale bool
+	owner string
 }
 
 func (r *testRoom) Join(context.Context) (session, meeting string, err error) {
@@ -71,6 +72,8 @@ func (r *testRoom) Join(context.Context) (session, meeting string, err error) {
 	r.n++
 	return fmt.Sprintf("session%d", r.n), "meeting", r.err
 }
+
+func (r *testRoom) Owner() string { return r.owner }
 
 func (r *testRoom) Current(string) bool { return !r.stale }
 

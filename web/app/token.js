@@ -20,6 +20,9 @@ export function tokenSays() {
   }
 }
 
+/** What a page says where there is nothing to show without a token. */
+export const uninvited = 'This server is for people with an invitation.';
+
 let asking = false;
 
 /**
@@ -36,7 +39,7 @@ export function askForToken(err) {
     'form',
     { method: 'dialog' },
     el('h2', { id: 'token-title' }, token ? 'Your invitation does not count any more' : 'Who are you?'),
-    el('p', {}, 'This server is for people with an invitation. Paste the link or the token that you were given.'),
+    el('p', {}, `${uninvited} Paste the link or the token that you were given.`),
     el('label', { htmlFor: 'token' }, 'Link or token'),
     input,
     el('div', { className: 'actions' }, el('button', { type: 'button', onclick: () => dialog.close() }, 'Not now'), el('button', { className: 'primary', value: 'go' }, 'Go on')),

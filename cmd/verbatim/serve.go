@@ -99,7 +99,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 
-	tokens, links, err := c.authFlags.build(ctx, c.Data, log)
+	tokens, links, err := c.build(ctx, c.Data, log)
 	if err != nil {
 		return err
 	}

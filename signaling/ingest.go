@@ -49,7 +49,7 @@ func (s *Server) ingest(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return nil //nolint:nilerr // the library has answered
 	}
-	s.cfg.Ingest.Serve(ws, ingestRoom{rooms: s.cfg.Rooms, room: chi.URLParam(r, "room"), who: who, known: s.cfg.Tokens != nil})
+	s.cfg.Ingest.Serve(ws, ingestRoom{s: s, r: r, room: chi.URLParam(r, "room"), who: who, known: s.cfg.Tokens != nil})
 	return nil
 }
 
@@ -79,16 +79,26 @@ func (s *Server) ownOrigin(r *http.Request) bool {
 
 // ingestRoom is where a WebSocket client joins.
 type ingestRoom struct {
-	rooms Rooms
-	room  string
-	who   transcript.Participant
+	s    *Server
+	r    *http.Request // of the handshake
+	room string
+	who  transcript.Participant
 	// known says that the client has shown who it is.
 	known bool
 }
 
 func (i ingestRoom) Join(ctx context.Context) (session, meeting string, err error) {
-	m, err := i.rooms.Join(ctx, i.room, i.who)
-	return m.Session, m.Meeting, err
+	places, err := i.s.gate.enter(i.r, i.room, i.who.ID)
+	if err != nil {
+		return "", "", ingest.ErrFull
+	}
+	m, err := i.s.cfg.Rooms.Join(ctx, i.room, i.who)
+	if err != nil {
+		i.s.gate.give(places...)
+		return "", "", err
+	}
+	i.s.gate.bind(m.Session, places)
+	return m.Session, m.Meeting, nil
 }
 
 // Owner is who the token is for.
@@ -99,4 +109,4 @@ func (i ingestRoom) Owner() string {
 	return i.room + "/" + i.who.ID
 }
 
-func (i ingestRoom) Current(session string) bool { return i.rooms.Current(session) }
+func (i ingestRoom) Current(session string) bool { return i.s.cfg.Rooms.Current(session) }

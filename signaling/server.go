@@ -109,6 +109,8 @@ type Config struct {
 	// Tokens says who may do what; nil: everybody may do everything.
 	Tokens *auth.Verifier
 	Links  *auth.Links
+	// Limits bound what clients may take.
+	Limits Limits
 
 	// Loopback says that only this machine can reach the server. Requests must
 	// name it as such then (DNS rebinding).
@@ -120,11 +122,12 @@ type Config struct {
 // Server makes the HTTP handler. It starts nothing.
 type Server struct {
 	cfg      Config
+	gate     *gate
 	draining atomic.Bool
 }
 
 // New makes a server.
-func New(cfg Config) *Server { return &Server{cfg: cfg} }
+func New(cfg Config) *Server { return &Server{cfg: cfg, gate: newGate(cfg.Limits)} }
 
 // Drain makes the server refuse new sessions from now on; all else goes on.
 func (s *Server) Drain() { s.draining.Store(true) }
@@ -152,13 +155,14 @@ func (s *Server) Routes() http.Handler {
 		get(r, "/sessions/{session}", s.handle(s.noContent))
 		get(r.With(s.room), "/rooms/{room}/whip", s.handle(s.noContent))
 
-		r = r.With(s.authenticate)
+		r = r.With(s.rate(s.gate.limits.RequestsPerAddressPerMinute, time.Minute, addressOf), s.authenticate)
 		listen, publish := r.With(s.room, s.inRoom(auth.Listen)), r.With(s.room, s.inRoom(auth.Publish))
 		get(listen, "/rooms/{room}", s.handle(s.getRoom))
 		get(listen, "/rooms/{room}/stats", s.handle(s.roomStats))
-		listen.Get("/rooms/{room}/events", s.handle(s.events)) // HEAD would never end
-		get(publish, "/rooms/{room}/ingest", s.handle(s.ingest))
-		publish.Post("/rooms/{room}/whip", s.handle(s.whip))
+		listen.With(s.stream).Get("/rooms/{room}/events", s.handle(s.events)) // HEAD would never end
+		join := s.join()
+		get(publish.With(s.stream, join), "/rooms/{room}/ingest", s.handle(s.ingest))
+		publish.With(join).Post("/rooms/{room}/whip", s.handle(s.whip))
 
 		session := r.With(s.ownSession)
 		session.Patch("/sessions/{session}", s.handle(s.patch))

@@ -28,6 +28,7 @@ type service struct {
 	t        testing.TB
 	url      string
 	server   *Server
+	handler  http.Handler // what from asks
 	engine   *media.Engine
 	registry *meeting.Registry
 
@@ -52,6 +53,7 @@ func (s *service) Append(_ context.Context, ps ...audio.Packet) error {
 
 // SessionClosed implements media.Sink.
 func (s *service) SessionClosed(session string, _ audio.Reason) {
+	s.server.SessionClosed(session)
 	if err := s.registry.SessionClosed(context.Background(), session); err != nil {
 		s.t.Error(err)
 	}

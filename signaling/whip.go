@@ -52,15 +52,27 @@ func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	room := chi.URLParam(r, "room")
+	places, err := s.gate.enter(r, room, who.ID)
+	if err != nil {
+		return err
+	}
 	// The offer comes first: one that cannot be answered must not end the session
 	// that the participant has.
 	var member meeting.Membership
 	answer, err := s.cfg.Media.Accept(r.Context(), offer, func() (string, error) {
 		var err error
-		member, err = s.cfg.Rooms.Join(r.Context(), chi.URLParam(r, "room"), who)
+		member, err = s.cfg.Rooms.Join(r.Context(), room, who)
+		if err == nil {
+			s.gate.bind(member.Session, places)
+		}
 		return member.Session, err
 	})
+	if member.Session == "" {
+		s.gate.give(places...)
+	}
 	if err != nil && member.Session != "" {
+		s.gate.closed(member.Session)
 		err = errors.Join(err, s.cfg.Rooms.SessionClosed(context.WithoutCancel(r.Context()), member.Session))
 	}
 	if err != nil {

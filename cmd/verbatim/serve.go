@@ -52,7 +52,8 @@ type serveCmd struct {
 	Pprof             string        `help:"Loopback address for profiles of the running server (net/http/pprof), for those who look for what takes its time." placeholder:"HOST:PORT"`
 	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
 
-	authFlags `embed:""`
+	authFlags  `embed:""`
+	limitFlags `embed:""`
 }
 
 // gcPercent is GOGC unless the environment says otherwise: what is kept for a
@@ -162,7 +163,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	release()
-	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, PreferRED: c.RED, NoDirect: !c.DirectRTP, Sink: s, Now: now, Logger: log}); err != nil {
+	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, MaxSessions: c.MaxSessions, PreferRED: c.RED, NoDirect: !c.DirectRTP, Sink: s, Now: now, Logger: log}); err != nil {
 		return fmt.Errorf("%w (is another server running? --media-listen changes the port)", err)
 	}
 	s.ingest = ingest.New(ingest.Config{Sink: ingestSink{s}, Now: now, Logger: log})
@@ -178,7 +179,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	s.http = signaling.New(signaling.Config{
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Recordings: s.pipeline, Insight: s.pipeline, Events: s.hub,
 		Web: web.Handler(), Metrics: s.metrics(logs, transcriber, webhooks), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
-		ICEServers: iceServers, Tokens: tokens, Links: links,
+		ICEServers: iceServers, Tokens: tokens, Links: links, Limits: c.limits(),
 	})
 	if tokens == nil && !loopback {
 		log.Warn("--insecure: anyone who reaches this server may join, hear and erase every meeting; --auth-secret-file has it ask for tokens")
@@ -277,6 +278,7 @@ func (s *server) OpenTrack(ctx context.Context, session string, at time.Time) (m
 
 // SessionClosed implements media.Sink.
 func (s *server) SessionClosed(session string, r audio.Reason) {
+	s.http.SessionClosed(session)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := s.registry.SessionClosed(ctx, session); err != nil {

@@ -142,6 +142,7 @@ func startServer(ctx context.Context, c *Config, dir string, on, back *unix.CPUS
 	o := harness.ServerOptions{
 		Binary: self, Listen: ports[0], Media: ports[2], Data: filepath.Join(dir, "data"), Log: s.log,
 		Flags: append([]string{
+			"--max-joins-per-second=-1", "--max-sessions-per-room=-1", // who joins is us
 			"--recognizer", "probe:" + probeSocket, "--recordings", "none", "--drain", "10s", "--pprof", s.pprof,
 		}, c.ServerFlags...),
 		Env: c.ServerEnv, Health: "/healthz",

@@ -17,6 +17,7 @@ package ingest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -48,7 +49,7 @@ type Sink interface {
 
 // Room is where a client wants to be.
 type Room interface {
-	// Join begins a session there.
+	// Join begins a session there. ErrFull: there are as many as there may be.
 	Join(ctx context.Context) (session, meeting string, err error)
 	// Current reports whether a session is still its participant's newest, in a
 	// meeting that is live.
@@ -57,6 +58,9 @@ type Room interface {
 	// stream is resumed by its owner only.
 	Owner() string
 }
+
+// ErrFull is why a client may not join just now.
+var ErrFull = errors.New("there are too many sessions")
 
 // Config of an Engine.
 type Config struct {
@@ -246,6 +250,11 @@ func (e *Engine) begin(c *conn, room Room, hz int) *session {
 	ctx, cancel := context.WithTimeout(e.ctx, joinWithin)
 	defer cancel()
 	s.id, s.meeting, err = room.Join(ctx)
+	if errors.Is(err, ErrFull) {
+		e.forget(s)
+		c.stop(websocket.StatusTryAgainLater, tooMany, nil)
+		return nil
+	}
 	if err != nil {
 		e.log.Error("a client could not join", "err", err)
 		e.forget(s)

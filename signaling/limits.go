@@ -1,0 +1,237 @@
+package signaling
+
+import (
+	"cmp"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-chi/httprate"
+)
+
+// Limits bound what clients may take. Zero is the default of each, a negative one
+// none. Addresses of IPv6 count by their /64; this machine's own are not limited.
+type Limits struct {
+	// Sessions at the same time.
+	SessionsPerRoom    int // default 250
+	SessionsPerAddress int // default 100: an office behind one address
+	SessionsPerToken   int // default 20, of the token's participant in all rooms
+	// Joins that are begun, by WHIP and WebSocket, also in vain.
+	JoinsPerSecond           int // default 200
+	JoinsPerAddressPerMinute int // default 120
+	// RequestsPerAddressPerMinute are of any kind but joins (default 3000).
+	RequestsPerAddressPerMinute int
+	// Streams are event streams and WebSockets at the same time.
+	Streams           int // default 10000
+	StreamsPerAddress int // default 500
+}
+
+// WithDefaults fills in what is zero.
+func (l Limits) WithDefaults() Limits {
+	return Limits{
+		SessionsPerRoom:             cmp.Or(l.SessionsPerRoom, 250),
+		SessionsPerAddress:          cmp.Or(l.SessionsPerAddress, 100),
+		SessionsPerToken:            cmp.Or(l.SessionsPerToken, 20),
+		JoinsPerSecond:              cmp.Or(l.JoinsPerSecond, 200),
+		JoinsPerAddressPerMinute:    cmp.Or(l.JoinsPerAddressPerMinute, 120),
+		RequestsPerAddressPerMinute: cmp.Or(l.RequestsPerAddressPerMinute, 3000),
+		Streams:                     cmp.Or(l.Streams, 10000),
+		StreamsPerAddress:           cmp.Or(l.StreamsPerAddress, 500),
+	}
+}
+
+// The reasons for which a client is refused.
+const (
+	tooManyInRoom    = "room"    // sessions in one room
+	tooManyAtAddress = "address" // sessions of one address
+	tooManyOfToken   = "token"   // sessions of one token's participant
+	tooManyStreams   = "streams" // event streams and WebSockets
+	tooFast          = "rate"    // joins, or requests of one address
+)
+
+// gate counts what is limited. Its zero value is not ready: newGate.
+type gate struct {
+	limits Limits
+
+	mu       sync.Mutex // guards all below
+	counts   map[string]int
+	sessions map[string][]string // what each session counts for
+	refused  map[string]uint64   // by reason
+}
+
+func newGate(l Limits) *gate {
+	return &gate{
+		limits: l.WithDefaults(), counts: map[string]int{}, sessions: map[string][]string{},
+		refused: map[string]uint64{tooManyInRoom: 0, tooManyAtAddress: 0, tooManyOfToken: 0, tooManyStreams: 0, tooFast: 0},
+	}
+}
+
+// place is something that is counted, and how many there may be.
+type place struct {
+	key, reason string
+	limit       int
+}
+
+// take counts one more of each place, or none: then it says which is full.
+func (g *gate) take(places ...place) (full string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range places {
+		if p.limit >= 0 && g.counts[p.key] >= p.limit {
+			g.refused[p.reason]++
+			return p.reason
+		}
+	}
+	for _, p := range places {
+		g.counts[p.key]++
+	}
+	return ""
+}
+
+func (g *gate) count(key string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.counts[key]
+}
+
+func (g *gate) give(keys ...string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, k := range keys {
+		if g.counts[k]--; g.counts[k] <= 0 {
+			delete(g.counts, k)
+		}
+	}
+}
+
+// enter makes room for a session of a participant. The session's id comes later:
+// bind, or give. Who is in the room takes their old session's place.
+func (g *gate) enter(r *http.Request, room, participant string) (keys []string, err error) {
+	places := []place{{"room " + room, tooManyInRoom, g.limits.SessionsPerRoom}}
+	if a := addressOf(r); a != "" {
+		places = append(places, place{"address " + a, tooManyAtAddress, g.limits.SessionsPerAddress})
+	}
+	if c := callerOf(r); c.Participant != "" {
+		places = append(places, place{"token " + c.Participant, tooManyOfToken, g.limits.SessionsPerToken})
+	}
+	again := place{"member " + room + "/" + participant, "", -1}
+	if places = append(places, again); g.count(again.key) > 0 {
+		for i := range places {
+			places[i].limit = -1
+		}
+	}
+	switch g.take(places...) {
+	case "":
+		for _, p := range places {
+			keys = append(keys, p.key)
+		}
+		return keys, nil
+	case tooManyInRoom:
+		return nil, later("room-full", "The room has as many participants as the server takes in one; try again when somebody has left.", 30*time.Second)
+	}
+	return nil, later("too-many-sessions", "There are as many sessions from your network, or of your token, as the server takes; end one first.", 30*time.Second)
+}
+
+// bind says which session it is that was made room for.
+func (g *gate) bind(session string, keys []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sessions[session] = keys
+}
+
+// closed gives back what a session took. One that is not known took nothing, or has
+// given it back.
+func (g *gate) closed(session string) {
+	g.mu.Lock()
+	keys := g.sessions[session]
+	delete(g.sessions, session)
+	g.mu.Unlock()
+	g.give(keys...)
+}
+
+// SessionClosed says that a session is over, so that its place is free.
+func (s *Server) SessionClosed(session string) { s.gate.closed(session) }
+
+// Stats are the numbers of a Server.
+type Stats struct {
+	Streams int               // event streams and WebSockets, now
+	Refused map[string]uint64 // clients by reason (room, address, token, streams, rate), since the start
+}
+
+// Stats may be called at any time.
+func (s *Server) Stats() Stats {
+	s.gate.mu.Lock()
+	defer s.gate.mu.Unlock()
+	st := Stats{Streams: s.gate.counts["streams"], Refused: map[string]uint64{}}
+	for k, n := range s.gate.refused {
+		st.Refused[k] = n
+	}
+	return st
+}
+
+// stream bounds what stays open.
+func (s *Server) stream(next http.Handler) http.Handler {
+	return s.handle(func(w http.ResponseWriter, r *http.Request) error {
+		l := s.gate.limits
+		places := []place{{"streams", tooManyStreams, l.Streams}}
+		if a := addressOf(r); a != "" {
+			places = append(places, place{"streams " + a, tooManyStreams, l.StreamsPerAddress})
+		}
+		if s.gate.take(places...) != "" {
+			return later("too-many-streams", "There are as many open streams, from your network or in all, as the server takes; close one first.", 30*time.Second)
+		}
+		defer func() {
+			for _, p := range places {
+				s.gate.give(p.key)
+			}
+		}()
+		next.ServeHTTP(w, r)
+		return nil
+	})
+}
+
+// join bounds how fast sessions are begun: what costs most.
+func (s *Server) join() func(http.Handler) http.Handler {
+	all := s.rate(s.gate.limits.JoinsPerSecond, time.Second, func(*http.Request) string { return "all" })
+	each := s.rate(s.gate.limits.JoinsPerAddressPerMinute, time.Minute, addressOf)
+	return func(next http.Handler) http.Handler { return each(all(next)) }
+}
+
+// rate bounds requests in a window of time by a key; an empty one is not counted.
+func (s *Server) rate(limit int, window time.Duration, key func(*http.Request) string) func(http.Handler) http.Handler {
+	if limit < 0 {
+		return func(next http.Handler) http.Handler { return next }
+	}
+	limiter := httprate.NewRateLimiter(limit, window, httprate.WithResponseHeaders(httprate.ResponseHeaders{}))
+	return func(next http.Handler) http.Handler {
+		return s.handle(func(w http.ResponseWriter, r *http.Request) error {
+			if k := key(r); k != "" && limiter.OnLimit(w, r, k) {
+				s.gate.mu.Lock()
+				s.gate.refused[tooFast]++
+				s.gate.mu.Unlock()
+				return later("too-fast", "The server takes no more requests of this kind for a moment; try again later.", max(window/10, time.Second))
+			}
+			next.ServeHTTP(w, r)
+			return nil
+		})
+	}
+}
+
+func later(kind, detail string, after time.Duration) *Problem {
+	p := problem(http.StatusTooManyRequests, kind, detail)
+	p.retryAfter = after
+	return p
+}
+
+// addressOf is what limits count a client by: empty for this machine's own.
+func addressOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		return ""
+	}
+	return httprate.CanonicalizeIP(host)
+}

@@ -11,9 +11,12 @@ const (
 	chunkSize = 4 << 10
 	// chunkCost is what a chunk takes besides its buffer.
 	chunkCost = 96
-	// markEvery is the distance of index entries in the file: seeking reads at
-	// most as much in vain, and three hours of speech need 1,000 entries.
+	// markEvery is the least distance of index entries in the file, and maxMarks how
+	// many there are at most: seeking reads up to the distance in vain. The index of
+	// 8 MB, 40 minutes of speech, is full; from then on each doubling of the file
+	// doubles the distance.
 	markEvery = 64 << 10
+	maxMarks  = 128
 )
 
 // mark is an entry of the sparse index: the frame at off begins with seq, start.
@@ -23,12 +26,36 @@ type mark struct {
 	off   int64
 }
 
-// addMark adds m to an index if it is far enough from the last entry.
-func addMark(marks []mark, m mark) []mark {
-	if n := len(marks); n > 0 && m.off-marks[n-1].off < markEvery {
-		return marks
+// index is sparse, so that a seek finds its place in a long file. The zero value is
+// that of an empty file.
+type index struct {
+	marks []mark
+	every int64 // the distance, once it has grown
+}
+
+// add notes m if it is far enough from the last entry. An index that is full loses
+// every second entry first.
+func (x *index) add(m mark) {
+	n := len(x.marks)
+	if n > 0 && m.off-x.marks[n-1].off < max(x.every, markEvery) {
+		return
 	}
-	return append(marks, m)
+	if n == maxMarks {
+		for i := range n / 2 {
+			x.marks[i] = x.marks[2*i]
+		}
+		x.marks, x.every = x.marks[:n/2], 2*max(x.every, markEvery)
+	}
+	x.marks = append(x.marks, m)
+}
+
+// before is the last entry that is accepted; the first frame of all if none is.
+func (x *index) before(accepts func(mark) bool) mark {
+	i := sort.Search(len(x.marks), func(i int) bool { return !accepts(x.marks[i]) }) - 1
+	if i < 0 {
+		return mark{off: headerLen}
+	}
+	return x.marks[i]
 }
 
 // chunk holds frames one after the other. Readers look at buf without a lock
@@ -104,14 +131,4 @@ func (l *Log) replace(from, to int, buf []byte) *chunk {
 // held.
 func (l *Log) chunkOf(before func(*chunk) bool) int {
 	return sort.Search(len(l.chunks), func(i int) bool { return !before(l.chunks[i]) }) - 1
-}
-
-// markOf is the last index entry that before accepts; the first of all if it
-// accepts none. Log.mu is held.
-func (l *Log) markOf(before func(mark) bool) mark {
-	i := sort.Search(len(l.marks), func(i int) bool { return !before(l.marks[i]) }) - 1
-	if i < 0 {
-		return mark{off: headerLen}
-	}
-	return l.marks[i]
 }

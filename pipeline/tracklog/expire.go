@@ -103,7 +103,7 @@ func (r *rewriting) drain() error {
 		return nil
 	}
 	f, _ := parse(r.runs.out)
-	r.marks = addMark(r.marks, mark{f.p.Seq, f.p.Start, r.size})
+	r.index.add(mark{f.p.Seq, f.p.Start, r.size})
 	_, err := r.file.WriteAt(r.runs.out, r.size)
 	r.size += int64(len(r.runs.out))
 	r.runs.out = r.runs.out[:0]

@@ -171,7 +171,7 @@ func (l *Log) write() error {
 		if err == nil {
 			off = max(off, headerLen)
 			f, _ := parse(b)
-			l.marks = addMark(l.marks, mark{f.p.Seq, f.p.Start, off})
+			l.index.add(mark{f.p.Seq, f.p.Start, off})
 			c.written += len(b)
 			l.size = off + int64(len(b))
 			l.written = next

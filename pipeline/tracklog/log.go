@@ -22,7 +22,7 @@ type Log struct {
 	forgotten chan struct{} // closed when the store no longer knows this Log
 
 	// io is held while the file is used. It guards file, named, doubtful and
-	// failing, and only its holder changes size, marks, written, synced, durable,
+	// failing, and only its holder changes size, index, written, synced, durable,
 	// writing, removed, version and the chunks' written.
 	io       sync.Mutex
 	file     file   // nil before setup and once closed or removed
@@ -54,7 +54,7 @@ type content struct {
 	acct  audio.Account
 	ended bool
 	size  int64  // the file is good up to here
-	marks []mark // index of the file
+	index index // of the file
 }
 
 // take moves c behind f.

@@ -117,8 +117,8 @@ func TestSeqAt(t *testing.T) {
 	}
 	check(l, tx.seq)
 	s.flush(false)
-	if len(l.chunks) > 1 || len(l.marks) < 5 {
-		t.Fatalf("%d chunks in memory, %d index entries", len(l.chunks), len(l.marks))
+	if len(l.chunks) > 1 || len(l.index.marks) < 5 {
+		t.Fatalf("%d chunks in memory, %d index entries", len(l.chunks), len(l.index.marks))
 	}
 	check(l, tx.seq)
 	appendAll(t, l, tx.end(audio.ReasonLeft))
@@ -286,6 +286,28 @@ func TestIDs(t *testing.T) {
 		}
 		if err := s.RemoveMeeting(id); err == nil {
 			t.Errorf("meeting %q is taken", id)
+		}
+	}
+}
+
+// The index of a file has a bound, and finds the place at every time.
+func TestIndexIsBounded(t *testing.T) {
+	var x index
+	const step = 1000
+	for seq := range uint64(1_000_000) { // 1 GB
+		off := headerLen + int64(seq)*step
+		x.add(mark{seq, int64(seq), off})
+		if len(x.marks) > maxMarks {
+			t.Fatalf("%d entries", len(x.marks))
+		}
+		if seq%4999 != 0 {
+			continue
+		}
+		for _, want := range []uint64{0, seq / 3, seq} {
+			m := x.before(func(m mark) bool { return m.seq <= want })
+			if vain := int64(want-m.seq) * step; m.seq > want || m.off != headerLen+int64(m.seq)*step || vain > max(off/16, 2*markEvery) {
+				t.Fatalf("of %d, %d is looked for from %d on: %d bytes in vain", seq, want, m.seq, vain)
+			}
 		}
 	}
 }

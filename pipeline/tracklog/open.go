@@ -117,7 +117,7 @@ func scan(src io.ReaderAt, size int64) (c content, damaged bool, err error) {
 			}
 			c.ended = true
 		}
-		c.marks = addMark(c.marks, mark{c.seq, c.start, c.size})
+		c.index.add(mark{c.seq, c.start, c.size})
 		c.take(&f)
 		c.size = sc.offset()
 	}

@@ -71,7 +71,7 @@ func (l *Log) SeqAt(tick int64) uint64 {
 		}
 		return f.seqAt(tick)
 	}
-	at, end := l.markOf(func(m mark) bool { return m.start <= tick }), l.size
+	at, end := l.index.before(func(m mark) bool { return m.start <= tick }), l.size
 	l.mu.Unlock()
 
 	src, err := os.Open(l.path)
@@ -171,7 +171,7 @@ func (r *reader) look() (place, error) {
 		i := l.chunkOf(func(c *chunk) bool { return c.seq <= r.seq })
 		if i < 0 {
 			r.c = nil
-			return place{from: l.markOf(func(m mark) bool { return m.seq <= r.seq }), end: l.size}, nil
+			return place{from: l.index.before(func(m mark) bool { return m.seq <= r.seq }), end: l.size}, nil
 		}
 		r.c, r.pos = l.chunks[i], 0
 	}

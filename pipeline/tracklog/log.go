@@ -53,7 +53,7 @@ type content struct {
 	at    time.Time // the newest packet's At, and its duration
 	acct  audio.Account
 	ended bool
-	size  int64  // the file is good up to here
+	size  int64 // the file is good up to here
 	index index // of the file
 }
 

@@ -2,8 +2,8 @@
 
 GOLANGCI := go tool -modfile=tools/go.mod golangci-lint
 TAGS     := pocketsphinx
-# Tests that run programs which the server does without: opusinfo, flac; curl, jq.
-TESTTAGS := $(TAGS),xiph,curl
+# Tests that run programs which the server does without: opusinfo, flac; curl, jq; PostgreSQL.
+TESTTAGS := $(TAGS),xiph,curl,postgres
 OPUS     := libopus,nolibopusfile
 
 # LIBOPUS=1 builds the server with libopus (cgo) instead of pion/opus: less CPU,

@@ -51,6 +51,7 @@ check_test() {
 	need sox have sox
 	need curl have curl
 	need jq have jq
+	need postgresql sh -c 'ls /usr/lib/postgresql/*/bin/initdb'
 	need iproute2 have ip
 	need e2fsprogs test -x /sbin/mkfs.ext4
 	need mount test -x /bin/mount

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"verbatim/pipeline/meeting"
@@ -29,16 +30,16 @@ func (s *Store) Join(ctx context.Context, room string, p transcript.Participant,
 			return err
 		}
 		created = m.ID == newID
-		if created {
-			if err := s.tellOfMeeting(ctx, tx, m.ID, MeetingStarted, now); err != nil {
-				return err
-			}
-		}
 		var present int
 		err = tx.QueryRowContext(ctx, `
 			SELECT COUNT(*) FROM participants WHERE meeting = $1 AND id = $2 AND left_at IS NULL`, m.ID, p.ID).Scan(&present)
 		if err != nil {
 			return err
+		}
+		if created && present == 0 { // else this is tried again, and was stored
+			if err := s.tellOfMeeting(ctx, tx, m.ID, MeetingStarted, now); err != nil {
+				return err
+			}
 		}
 		err = tx.QueryRowContext(ctx, `
 			INSERT INTO participants (meeting, id, name, joined_at) VALUES ($1, $2, $3, $4)
@@ -106,6 +107,7 @@ func (s *Store) everybodyLeaves(ctx context.Context, tx *sql.Tx, id string, at t
 	scan := func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) }
 	present, err := collect(ctx, tx, scan, `
 		UPDATE participants SET left_at = $2 WHERE meeting = $1 AND left_at IS NULL RETURNING id`, id, at.UnixMicro())
+	slices.Sort(present)
 	for _, p := range present {
 		if err == nil {
 			err = s.tellOfParticipant(ctx, tx, id, p, ParticipantLeft, at)
@@ -154,7 +156,7 @@ func (s *Store) settle(ctx context.Context, tx *sql.Tx, id string, at time.Time)
 // any more by those who read, and nobody is told of it. A live meeting is not
 // erased (meeting.ErrLive). It returns the meeting's room.
 func (s *Store) BeginErase(ctx context.Context, meetingID string) (room string, err error) {
-	err = s.durably(ctx, "begin to erase meeting "+meetingID, func(tx *sql.Tx) error {
+	err = s.durably(ctx, s, "begin to erase meeting "+meetingID, func(tx *sql.Tx) error {
 		var st meeting.State
 		err := tx.QueryRowContext(ctx, `
 			UPDATE meetings SET erasing = CASE WHEN state = 'live' THEN erasing ELSE 1 END WHERE id = $1
@@ -182,14 +184,19 @@ func (s *Store) Erasures(ctx context.Context) (ids []string, err error) {
 }
 
 // Delete erases everything of a meeting. When it returns nil, no byte of what
-// was said in it, nor of who was there, is left in the database's files. Once
+// was said in it, nor of who was there, is left in SQLite's files (of PostgreSQL's
+// see the package's documentation). Once
 // the rows are gone it goes on when ctx ends; if the rest fails it can be called
 // again, and is done by the next Open at the latest.
 func (s *Store) Delete(ctx context.Context, meetingID string) error {
 	s.erasing.Lock()
 	defer s.erasing.Unlock()
+	s.vacuum.Store(true)
 	err := s.update(ctx, "delete meeting "+meetingID, func(tx *sql.Tx) error {
 		for _, q := range []string{
+			// Nobody writes to its tracks from here on, nor ends them.
+			"UPDATE tracks SET epoch = epoch WHERE meeting = $1",
+			"UPDATE meetings SET state = state WHERE id = $1",
 			"DELETE FROM gaps WHERE track IN (SELECT id FROM tracks WHERE meeting = $1)",
 			"DELETE FROM search WHERE meeting = $1",
 			"DELETE FROM outbox WHERE meeting = $1",
@@ -206,20 +213,14 @@ func (s *Store) Delete(ctx context.Context, meetingID string) error {
 		if err != nil {
 			return found(err)
 		}
-		// Words stay in the index as separators until it is built anew, which takes
-		// 0.6 s for a hundred hours of meetings.
-		if _, err := tx.ExecContext(ctx, "INSERT INTO search (search) VALUES ('rebuild')"); err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, markErase)
-		return err
+		return s.deleted(ctx, tx)
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	// Also for what is not found: that may be the second try of one whose
 	// erasure failed half-way.
-	if err := s.erase(context.WithoutCancel(ctx)); err != nil {
+	if err := s.erase(context.WithoutCancel(ctx), s); err != nil {
 		return err
 	}
 	return err

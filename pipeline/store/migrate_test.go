@@ -1,11 +1,8 @@
 package store
 
 import (
-	"io/fs"
 	"path/filepath"
 	"testing"
-
-	"github.com/pressly/goose/v3"
 
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
@@ -17,9 +14,7 @@ func TestMigrateSkipped(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "v.db")
 	db, err := openSQLite(path)
 	must(t, err)
-	dir, err := fs.Sub(migrations, "migrations")
-	must(t, err)
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir, goose.WithDisableGlobalRegistry(true))
+	p, err := sqlite.migrator(db)
 	must(t, err)
 	_, err = p.UpTo(t.Context(), 1)
 	must(t, err)
@@ -49,7 +44,7 @@ func TestMigrateSkipped(t *testing.T) {
 	// There and back.
 	db, err = openSQLite(path)
 	must(t, err)
-	p, err = goose.NewProvider(goose.DialectSQLite3, db, dir, goose.WithDisableGlobalRegistry(true))
+	p, err = sqlite.migrator(db)
 	must(t, err)
 	_, err = p.DownTo(t.Context(), 1)
 	must(t, err)

@@ -41,6 +41,7 @@ const dropEndpoint = "DELETE FROM outbox WHERE endpoint = $1"
 func (s *Store) SetOutbox(ctx context.Context, o Outbox) (dropped int64, err error) {
 	s.outbox.Store(&o)
 	err = s.update(ctx, "begin the outbox", func(tx *sql.Tx) error {
+		dropped = 0
 		scan := func(rows *sql.Rows) (e string, err error) { return e, rows.Scan(&e) }
 		known, err := collect(ctx, tx, scan, "SELECT DISTINCT endpoint FROM outbox")
 		if err != nil {

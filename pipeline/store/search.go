@@ -21,8 +21,8 @@ const maxTerms = 32
 // beginning of one. cursor is empty at first, and then what the call before
 // returned as next, which is empty at the end. Text without a word finds nothing.
 func (s *Store) Search(ctx context.Context, text, room string, limit int, cursor string) (found []meeting.Found, next string, err error) {
-	terms := match(text)
-	if terms == "" {
+	words := wordsOf(text)
+	if len(words) == 0 {
 		return nil, "", nil
 	}
 	before := int64(math.MaxInt64)
@@ -32,7 +32,7 @@ func (s *Store) Search(ctx context.Context, text, room string, limit int, cursor
 		}
 	}
 	limit = max(limit, 1)
-	where, args := "", []any{terms, before, limit + 1}
+	where, args := "", []any{s.query(words), before, limit + 1}
 	if room != "" {
 		where, args = "AND m.room = $4 ", append(args, room)
 	}
@@ -53,12 +53,10 @@ func (s *Store) Search(ctx context.Context, text, room string, limit int, cursor
 		found, err = collect(ctx, tx, scan, `
 			SELECT search.rowid, m.id, m.room, m.state, m.started_at, m.ended_at, s.track, s.n, p.id, p.name,
 				s.start_ms, s.end_ms, s.text, s.engine, s.revision
-			FROM search
-			CROSS JOIN segments s ON s.track = search.track AND s.n = search.n
-			CROSS JOIN meetings m ON m.id = s.meeting
-			CROSS JOIN tracks t ON t.id = s.track
-			CROSS JOIN participants p ON p.meeting = t.meeting AND p.id = t.participant
-			WHERE search MATCH $1 AND search.rowid < $2 AND m.erasing = 0 `+where+`
+			FROM search CROSS JOIN segments s CROSS JOIN meetings m CROSS JOIN tracks t CROSS JOIN participants p
+			WHERE `+s.search+` AND search.rowid < $2 AND m.erasing = 0 `+where+`
+				AND s.track = search.track AND s.n = search.n AND m.id = s.meeting
+				AND t.id = s.track AND p.meeting = t.meeting AND p.id = t.participant
 			ORDER BY search.rowid DESC LIMIT $3`, args...)
 		return err
 	})
@@ -69,15 +67,10 @@ func (s *Store) Search(ctx context.Context, text, room string, limit int, cursor
 	return found, next, err
 }
 
-// match is the search in FTS5's language: each word quoted, so that none is an
-// operator of it.
-func match(text string) string {
+// wordsOf are those of a text that is searched for.
+func wordsOf(text string) []string {
 	words := strings.FieldsFunc(clean(text), func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r)
 	})
-	if len(words) == 0 {
-		return ""
-	}
-	words = words[:min(len(words), maxTerms)]
-	return `"` + strings.Join(words, `" "`) + `"*`
+	return words[:min(len(words), maxTerms)]
 }

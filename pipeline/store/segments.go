@@ -68,7 +68,7 @@ func sound(words []transcript.Word) []transcript.Word {
 }
 
 // insert gives the rows the meeting's next numbers and returns the last.
-func insert(ctx context.Context, tx *sql.Tx, meetingID, track string, rows []row) (last int64, err error) {
+func (s *Store) insert(ctx context.Context, tx *sql.Tx, meetingID, track string, rows []row) (last int64, err error) {
 	if len(rows) == 0 {
 		return 0, nil
 	}
@@ -87,8 +87,7 @@ func insert(ctx context.Context, tx *sql.Tx, meetingID, track string, rows []row
 		if err != nil {
 			return 0, fmt.Errorf("segment %s: %w", r.ID, err)
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO search (text, meeting, track, n) VALUES ($1, $2, $3, $4)",
-			text, meetingID, track, r.n)
+		_, err = tx.ExecContext(ctx, s.indexWords, s.words(text), meetingID, track, r.n)
 		if err != nil {
 			return 0, fmt.Errorf("segment %s: %w", r.ID, err)
 		}

@@ -3,19 +3,15 @@ package store
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 // sqliteOptions of every connection. Transactions that write take the lock at
 // once, so that none fails half-way for having read before it wrote. What
@@ -34,20 +30,19 @@ var sqliteOptions = url.Values{
 	},
 }
 
-// Open opens the SQLite database at path, makes it if there is none, and brings
-// it up to this version's schema. Erasures that were interrupted are done
-// before it returns.
-func Open(ctx context.Context, path string) (*Store, error) {
-	db, err := openSQLite(path)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	s := &Store{db: db}
-	if err := s.prepare(ctx); err != nil {
-		_ = db.Close() // what went wrong before it says more
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	return s, nil
+// sqlite is for one node, which needs nothing installed.
+var sqlite = dialect{
+	goose:      goose.DialectSQLite3,
+	migrations: "sqlite",
+	now:        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+	indexWords: "INSERT INTO search (text, meeting, track, n) VALUES ($1, $2, $3, $4)",
+	search:     "search MATCH $1",
+	words:      func(text string) string { return text },
+	query:      fts5,
+	durably:    durablySQLite,
+	deleted:    markDeleted,
+	erase:      eraseSQLite,
+	passing:    func(error) bool { return false },
 }
 
 func openSQLite(path string) (*sql.DB, error) {
@@ -75,36 +70,7 @@ func openSQLite(path string) (*sql.DB, error) {
 	return db, nil
 }
 
-func migrator(db *sql.DB) (*goose.Provider, error) {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err
-	}
-	return goose.NewProvider(goose.DialectSQLite3, db, dir, goose.WithDisableGlobalRegistry(true))
-}
-
-// prepare migrates the database and finishes what an earlier process began.
-func (s *Store) prepare(ctx context.Context) error {
-	p, err := migrator(s.db)
-	if err != nil {
-		return err
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	is, knows, err := p.GetVersions(ctx)
-	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	if is > knows {
-		return fmt.Errorf("the database has schema %d, this version knows up to %d: use the version that wrote it, or a newer one", is, knows)
-	}
-	return s.erase(ctx)
-}
-
-// durably is update for what has to survive the loss of power, with all that was
-// written before it.
-func (s *Store) durably(ctx context.Context, what string, f func(*sql.Tx) error) (err error) {
+func durablySQLite(ctx context.Context, s *Store, what string, f func(*sql.Tx) error) (err error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
@@ -120,5 +86,12 @@ func (s *Store) durably(ctx context.Context, what string, f func(*sql.Tx) error)
 			err = fmt.Errorf("%s: %w", what, e)
 		}
 	}()
-	return transact(ctx, conn, what, nil, f)
+	if err := transact(ctx, conn, nil, f); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
 }
+
+// fts5 is a search in FTS5's language: each word quoted, so that none is an
+// operator of it.
+func fts5(words []string) string { return `"` + strings.Join(words, `" "`) + `"*` }

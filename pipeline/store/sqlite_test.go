@@ -272,7 +272,7 @@ func TestMigrateRetention(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "v.db")
 	db, err := openSQLite(path)
 	must(t, err)
-	m, err := migrator(db)
+	m, err := sqlite.migrator(db)
 	must(t, err)
 	_, err = m.UpTo(t.Context(), 1)
 	must(t, err)
@@ -300,11 +300,11 @@ func TestDurably(t *testing.T) {
 		return v
 	}
 	const normal, full = 1, 2
-	must(t, s.durably(t.Context(), "test", func(tx *sql.Tx) error {
+	must(t, s.durably(t.Context(), s, "test", func(tx *sql.Tx) error {
 		same(t, synchronous(tx.QueryRow("PRAGMA synchronous")), full)
 		return nil
 	}))
-	wantErr(t, s.durably(t.Context(), "test", func(*sql.Tx) error { return ErrNotOwner }), ErrNotOwner)
+	wantErr(t, s.durably(t.Context(), s, "test", func(*sql.Tx) error { return ErrNotOwner }), ErrNotOwner)
 	same(t, synchronous(s.db.QueryRow("PRAGMA synchronous")), normal)
 }
 

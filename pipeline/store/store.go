@@ -29,8 +29,16 @@
 //
 // All statements are what SQLite and PostgreSQL both understand: $1
 // placeholders, RETURNING, ON CONFLICT, integers for times, text for JSON. What
-// only SQLite has (its options, how bytes leave its files, and the index of
-// words) is in sqlite.go, erase.go and search.go.
+// only one of them has is in a dialect: sqlite.go (and erase.go: how bytes leave its
+// files), postgres.go (and words.go: its index of words). Each has migrations of its
+// own; a test compares what they make.
+//
+// # When PostgreSQL is away
+//
+// Every call waits up to 8 s for a PostgreSQL that restarts, no longer than its
+// context, and then returns an error; nothing is ever stored by halves. What was
+// tried may have been stored all the same (the answer was lost): every call may be
+// made again but Commit, which Resume is for.
 //
 // # What it does not guarantee
 //
@@ -39,7 +47,14 @@
 // ones. Segments and Through go back together then, and the audio is
 // transcribed again. CreateTrack and FinishTrack are durable when they return,
 // with all that was stored before: without its row nobody knows whose a track's
-// audio is, and when a track is finished its audio may be removed.
+// audio is, and when a track is finished its audio may be removed. In PostgreSQL all
+// is durable when it returns.
+//
+// Bytes of what was deleted leave SQLite's files. PostgreSQL gives their room free
+// (VACUUM) and writes over it when it needs it; until then they are in its files,
+// and its write-ahead log, its replicas and its backups have them for as long as
+// these are kept. Who needs more than that runs VACUUM FULL, and has PostgreSQL on
+// a disk that is encrypted.
 package store
 
 import (
@@ -70,42 +85,96 @@ var (
 // Store is the database. Open makes it, whoever opened it closes it; all other
 // methods are safe for concurrent use.
 type Store struct {
+	*dialect
 	db *sql.DB
 	// erasing keeps one erasure from declaring another's bytes gone.
 	erasing sync.Mutex
+	vacuum  atomic.Bool            // PostgreSQL: rows were deleted
 	outbox  atomic.Pointer[Outbox] // nil: nobody is told of anything
 }
 
 // Close closes the database. Calls that are under way fail.
 func (s *Store) Close() error { return s.db.Close() }
 
+// How long a PostgreSQL that restarts is waited for, and how long one try takes at
+// most: it may be that nobody answers at all.
+const (
+	patience   = 8 * time.Second
+	tryTimeout = 10 * time.Second
+	firstWait  = 50 * time.Millisecond
+	lastWait   = time.Second
+)
+
 // update runs f in a transaction that writes. what was tried stands in the
-// error.
+// error. What passes (PostgreSQL restarts, two transactions wait for each other) is
+// tried again, with f from its beginning. If it cannot be known whether a
+// transaction was stored, it is run again, too: f makes sure that it changes
+// nothing then.
 func (s *Store) update(ctx context.Context, what string, f func(*sql.Tx) error) error {
-	return transact(ctx, s.db, what, nil, f)
+	return s.run(ctx, what, nil, true, f)
+}
+
+// once is update for an f that must not run again when it may have been stored.
+func (s *Store) once(ctx context.Context, what string, f func(*sql.Tx) error) error {
+	return s.run(ctx, what, nil, false, f)
 }
 
 // view runs f in a transaction that reads, all of it at one point in time.
 func (s *Store) view(ctx context.Context, what string, f func(*sql.Tx) error) error {
-	return transact(ctx, s.db, what, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, f)
+	return s.run(ctx, what, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, true, f)
 }
+
+// run runs f in a transaction. again says that it may be run once more although it
+// may have been stored.
+func (s *Store) run(ctx context.Context, what string, o *sql.TxOptions, again bool, f func(*sql.Tx) error) error {
+	if !s.shared {
+		if err := transact(ctx, s.db, o, f); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		return nil
+	}
+	began := time.Now()
+	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+		once, cancel := context.WithTimeout(ctx, tryTimeout)
+		err := transact(once, s.db, o, f)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		var unknown *unknownError
+		if ctx.Err() != nil || !s.passing(err) || time.Since(began) > patience || !again && errors.As(err, &unknown) {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, errors.Join(ctx.Err(), err))
+		case <-time.After(wait):
+		}
+	}
+}
+
+// unknownError: it is not known whether a transaction was stored.
+type unknownError struct{ err error }
+
+func (e *unknownError) Error() string { return e.err.Error() }
+func (e *unknownError) Unwrap() error { return e.err }
 
 // beginner is a database, or one connection to it.
 type beginner interface {
 	BeginTx(ctx context.Context, o *sql.TxOptions) (*sql.Tx, error)
 }
 
-func transact(ctx context.Context, db beginner, what string, o *sql.TxOptions, f func(*sql.Tx) error) error {
+func transact(ctx context.Context, db beginner, o *sql.TxOptions, f func(*sql.Tx) error) error {
 	tx, err := db.BeginTx(ctx, o)
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return err
 	}
 	if err := f(tx); err != nil {
 		_ = tx.Rollback() // what went wrong before it says more
-		return fmt.Errorf("%s: %w", what, err)
+		return err
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return &unknownError{err}
 	}
 	return nil
 }

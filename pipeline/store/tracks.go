@@ -16,7 +16,11 @@ import (
 // rest of t but StartedAt is not looked at. The meeting must be live (else
 // ErrEnded), so that one that is complete stays it.
 func (s *Store) CreateTrack(ctx context.Context, t meeting.Track) error {
-	return s.durably(ctx, "create track "+t.ID, func(tx *sql.Tx) error {
+	insert, tries := "INSERT INTO tracks (id, meeting, participant, state, started_at) VALUES ($1, $2, $3, 'live', $4)", 0
+	return s.durably(ctx, s, "create track "+t.ID, func(tx *sql.Tx) error {
+		if tries++; tries == 2 { // it may be there
+			insert += " ON CONFLICT (id) DO NOTHING"
+		}
 		st, err := s.settle(ctx, tx, t.Meeting, t.StartedAt)
 		if err != nil {
 			return err
@@ -24,9 +28,7 @@ func (s *Store) CreateTrack(ctx context.Context, t meeting.Track) error {
 		if st != meeting.StateLive {
 			return ErrEnded
 		}
-		_, err = tx.ExecContext(ctx, `
-			INSERT INTO tracks (id, meeting, participant, state, started_at) VALUES ($1, $2, $3, 'live', $4)`,
-			t.ID, t.Meeting, t.Participant, t.StartedAt.UnixMicro())
+		_, err = tx.ExecContext(ctx, insert, t.ID, t.Meeting, t.Participant, t.StartedAt.UnixMicro())
 		return err
 	})
 }
@@ -141,7 +143,7 @@ func (s *Store) Commit(ctx context.Context, c Commit) (last int64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("commit to track %s: %w", c.Track, err)
 	}
-	err = s.update(ctx, "commit to track "+c.Track, func(tx *sql.Tx) error {
+	err = s.once(ctx, "commit to track "+c.Track, func(tx *sql.Tx) error {
 		id, from, err := advance(ctx, tx, c, next)
 		if err != nil {
 			return err
@@ -149,7 +151,7 @@ func (s *Store) Commit(ctx context.Context, c Commit) (last int64, err error) {
 		if err := insertGaps(ctx, tx, c.Track, from, c.Through, c.Gaps); err != nil {
 			return err
 		}
-		if last, err = insert(ctx, tx, id, c.Track, rows); err != nil {
+		if last, err = s.insert(ctx, tx, id, c.Track, rows); err != nil {
 			return err
 		}
 		return s.tellOfSegments(ctx, tx, id, c.Track, rows, c.At)
@@ -196,7 +198,7 @@ func advance(ctx context.Context, tx *sql.Tx, c Commit, next int64) (meetingID s
 // then on. It returns the meeting's state. To finish a track again in the same
 // way changes nothing.
 func (s *Store) FinishTrack(ctx context.Context, trackID string, epoch int64, st meeting.TrackState, at time.Time) (ms meeting.State, err error) {
-	err = s.durably(ctx, "finish track "+trackID, func(tx *sql.Tx) error {
+	err = s.durably(ctx, s, "finish track "+trackID, func(tx *sql.Tx) error {
 		if st != meeting.TrackComplete && st != meeting.TrackIncomplete {
 			return fmt.Errorf("a track does not finish as %q", st)
 		}

@@ -1,0 +1,125 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+// postgres is for one node or more.
+//
+// Every transaction waits until it is on the disk (synchronous_commit), not those
+// alone that are durable in SQLite: a PostgreSQL that dies and comes back goes on
+// under nodes that live, and that take what was said to be stored for stored. A
+// database that is replicated has to wait for its replica as well
+// (synchronous_standby_names), or what the replica lacks is lost when it takes over.
+var postgres = dialect{
+	goose:      goose.DialectPostgres,
+	migrations: "postgres",
+	locked: func() (goose.ProviderOption, error) {
+		l, err := lock.NewPostgresSessionLocker() // it tries for five minutes
+		return goose.WithSessionLocker(l), err
+	},
+	shared:     true,
+	now:        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+	indexWords: "INSERT INTO search (words, meeting, track, n) VALUES (array_to_tsvector(string_to_array($1, ' ')), $2, $3, $4)",
+	search:     "search.words @@ CAST(CAST($1 AS TEXT) AS TSQUERY)",
+	words:      lexemes,
+	query:      tsquery,
+	durably: func(ctx context.Context, s *Store, what string, f func(*sql.Tx) error) error {
+		return s.update(ctx, what, f)
+	},
+	deleted: func(context.Context, *sql.Tx) error { return nil },
+	erase:   erasePostgres,
+	passing: passingPostgres,
+}
+
+const (
+	postgresConns   = 16 // of a node; PostgreSQL has 100 for all unless it is told otherwise
+	connectTimeout  = 5 * time.Second
+	vacuumTimeout   = 10 * time.Second
+	connMaxIdleTime = 5 * time.Minute
+)
+
+// afterConnect sets up a connection. A node that is cut off in the middle of a
+// transaction must not keep others from what it holds.
+const afterConnect = `
+	SELECT set_config('idle_in_transaction_session_timeout', '15s', false),
+		set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+			WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)`
+
+func openPostgres(where string) (*sql.DB, error) {
+	c, err := pgx.ParseConfig(where)
+	if err != nil {
+		return nil, errors.New("its address is not a URL such as postgres://USER:PASSWORD@HOST/DATABASE") // the error has the password in it
+	}
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = connectTimeout
+	}
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "verbatim"
+	}
+	db := stdlib.OpenDB(*c, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, afterConnect)
+		return err
+	}))
+	db.SetMaxOpenConns(postgresConns)
+	db.SetMaxIdleConns(postgresConns)
+	db.SetConnMaxIdleTime(connMaxIdleTime)
+	return db, nil
+}
+
+// erasePostgres frees the room of what was deleted, so that it is written over.
+// That it may not have happened is no error: PostgreSQL does it by itself, later.
+// See the package's documentation for what is left of the bytes.
+func erasePostgres(ctx context.Context, s *Store) error {
+	if !s.vacuum.Swap(false) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, vacuumTimeout)
+	defer cancel()
+	_, _ = s.db.ExecContext(ctx, "VACUUM (SKIP_LOCKED) segments, search, gaps, outbox, tracks, participants, meetings")
+	return nil
+}
+
+// passingCodes are errors of PostgreSQL that pass, the first two characters of a
+// class of them or all five (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+var passingCodes = []string{
+	"08",    // connection exceptions
+	"40001", // serialization failure
+	"40P01", // deadlock
+	"53300", // too many connections
+	"57P01", // it shuts down
+	"57P02", // it has crashed
+	"57P03", // it starts
+	"25P03", // we were too slow in a transaction
+	"25006", // it became a replica
+}
+
+func passingPostgres(err error) bool {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		for _, code := range passingCodes {
+			if strings.HasPrefix(answer.Code, code) {
+				return true
+			}
+		}
+		return false
+	}
+	var connect *pgconn.ConnectError
+	var network net.Error
+	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, pgconn.ErrConnClosed) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, context.DeadlineExceeded)
+}

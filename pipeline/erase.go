@@ -104,11 +104,50 @@ func (p *Pipeline) EraseRest(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-p.erased:
 		}
-		if err := p.erasePending(ctx, failed); err != nil && ctx.Err() == nil {
-			p.log.Error("meetings that are to be erased cannot be found; trying again", "err", err)
+		if err := errors.Join(p.erasePending(ctx, failed), p.eraseLogs(ctx)); err != nil && ctx.Err() == nil {
+			p.log.Error("meetings that are to be erased cannot be found, or not be erased; trying again", "err", err)
 		}
 	}
+}
+
+// Heard is told what other nodes publish, in any order and perhaps not all of it: an
+// event only says where to look earlier than it would be looked anyway. It does not
+// block.
+func (p *Pipeline) Heard(e meeting.Event) {
+	switch e.Type {
+	case meeting.EventEnded, meeting.EventJoined:
+		p.cfg.Registry.Wake()
+	case meeting.EventErased:
+		p.cfg.Registry.Wake()
+		p.insight.Remove(e.Meeting)
+		select {
+		case p.erased <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// eraseLogs removes what this node has of meetings that other nodes have erased.
+func (p *Pipeline) eraseLogs(ctx context.Context) error {
+	ids, err := p.cfg.Store.ErasedElsewhere(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		p.stopTracks(id)
+		p.stopRecording(id)()
+		if err := p.cfg.Logs.RemoveMeeting(id); err != nil {
+			return err
+		}
+		p.insight.Remove(id)
+		if err := p.cfg.Store.LogsErased(ctx, id); err != nil {
+			return err
+		}
+		p.log.Info("logs of a meeting that another node has erased are removed", "meeting", id)
+	}
+	return nil
 }
 
 // erasePending tries to finish all erasures that were begun, with as much time for

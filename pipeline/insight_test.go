@@ -27,7 +27,7 @@ func (w *world) stored(id, room string, began time.Time, said map[transcript.Par
 		if !there {
 			continue
 		}
-		_, _, err := w.db.Join(ctx, room, who, id, began)
+		_, _, err := w.db.Join(ctx, room, who, "", id, began)
 		check(w.t, err)
 		row := meeting.Track{ID: id + who.ID, Meeting: id, Participant: who.ID, StartedAt: began}
 		check(w.t, w.db.CreateTrack(ctx, row))
@@ -148,7 +148,7 @@ func BenchmarkMeetingStats(b *testing.B) {
 	confidence := 0.87654321
 	for p := range int64(20) {
 		who := transcript.Participant{ID: fmt.Sprint("p", p), Name: "Somebody"}
-		_, _, err := w.db.Join(b.Context(), "room", who, "M", began)
+		_, _, err := w.db.Join(b.Context(), "room", who, "", "M", began)
 		check(b, err)
 		row := meeting.Track{ID: fmt.Sprint("T", p), Meeting: "M", Participant: who.ID, StartedAt: began}
 		check(b, w.db.CreateTrack(b.Context(), row))

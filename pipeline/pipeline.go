@@ -73,6 +73,7 @@ type Pipeline struct {
 	// is published after it. It is taken before mu.
 	show     sync.Mutex
 	finished chan struct{} // capacity 1: a track or a recording is done
+	erased   chan struct{} // of EraseRest: another node has erased a meeting; capacity 1
 	mending  sync.Mutex    // held by who ends a log that has no end
 	records  records
 
@@ -101,7 +102,7 @@ func New(cfg Config) *Pipeline {
 	}
 	p := &Pipeline{
 		cfg: cfg, log: cfg.Logger, tracks: map[string]*track{}, counts: newCounts(),
-		wake: make(chan struct{}, 1), finished: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), finished: make(chan struct{}, 1), erased: make(chan struct{}, 1),
 		shown: map[string][]meeting.TrackProgress{}, stale: map[string]string{},
 	}
 	p.insight, _ = lru.New[string, insight.Stats](keptStats) // fails only for a size that is none

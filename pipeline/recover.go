@@ -48,13 +48,16 @@ func Latest(ctx context.Context, db *store.Store, logs *tracklog.Store, log *slo
 	return at, release, nil
 }
 
-// Recover takes up what a server before this one left unfinished. Erasures are
+// Recover takes up what a server before this one left unfinished on this node. Erasures are
 // done when it returns, unless the bucket is away: EraseRest goes on with those.
 // Tracks that were open are ended, and all are transcribed to their end.
 func (p *Pipeline) Recover(ctx context.Context) error {
 	erasing, cancel := context.WithTimeout(ctx, eraseAtStart)
 	defer cancel()
 	if err := p.erasePending(erasing, map[string]bool{}); err != nil {
+		return err
+	}
+	if err := p.eraseLogs(ctx); err != nil {
 		return err
 	}
 	rows, err := p.cfg.Store.UnfinishedTracks(ctx)

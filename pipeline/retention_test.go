@@ -259,7 +259,8 @@ func TestLatest(t *testing.T) {
 	w := newWorld(t)
 	s := w.server(nil, nobody, quiet)
 	row := w.leave(s, 100, false)
-	check(t, w.db.Leave(t.Context(), row.Meeting, ada.ID, row.StartedAt.Add(time.Second)))
+	seat := must[[]meeting.Seat](t)(w.db.Seats(t.Context(), nil, row.StartedAt))[0]
+	check(t, w.db.Leave(t.Context(), row.Meeting, ada.ID, seat.Session, row.StartedAt.Add(time.Second)))
 	at, release, err := Latest(t.Context(), w.db, s.logs, quiet)
 	check(t, err)
 	if got := at.Sub(row.StartedAt.Truncate(time.Microsecond)).Round(time.Microsecond); got != 10*time.Second {

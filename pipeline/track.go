@@ -11,9 +11,15 @@ import (
 
 	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
+	"verbatim/pipeline/store"
 	"verbatim/pipeline/tracklog"
 	"verbatim/pipeline/transcribe"
 	"verbatim/pipeline/transcript"
+)
+
+const (
+	insistFirst = time.Second
+	insistLast  = time.Minute
 )
 
 // track is one that is being transcribed. Its goroutine runs it; it is also the
@@ -129,7 +135,7 @@ func (t *track) caption(s transcript.Segment, number int64) {
 func (t *track) run() {
 	err := t.transcribe()
 	if err == nil && t.row.Through < t.Tail() {
-		err = t.commit(t.ctx, t.Tail(), nil) // a track need not end with a whole sample
+		err = t.insist(func() error { return t.commit(t.ctx, t.Tail(), nil) }) // a track need not end with a whole sample
 	}
 	if cerr := t.log.Close(); cerr != nil {
 		t.p.log.Error("close a track's log", "track", t.row.ID, "err", cerr)
@@ -143,6 +149,23 @@ func (t *track) run() {
 		t.p.log.Warn("a track was taken over by another server, or erased: it is left alone", "track", t.row.ID)
 	default:
 		t.p.log.Error("a track's transcript was left pending", "track", t.row.ID, "err", err)
+	}
+}
+
+// insist does something that the store refused once more until it is done, the track
+// is not ours any more, or the server ends: nobody else would come back to it.
+func (t *track) insist(do func() error) error {
+	for wait := insistFirst; ; wait = min(2*wait, insistLast) {
+		err := do()
+		if err == nil || errors.Is(err, transcribe.ErrNotOwner) || errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		t.p.log.Warn("the end of a track could not be stored; trying again", "track", t.row.ID, "retry_in", wait, "err", err)
+		select {
+		case <-t.ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
 	}
 }
 
@@ -169,14 +192,12 @@ func (t *track) skip(reason string) error {
 		}
 	}
 	all := transcribe.Utterance{End: t.Tail()/audio.TicksPerSample + 1, Skipped: reason}
-	return t.commit(t.ctx, t.Tail(), []transcribe.Utterance{all})
+	return t.insist(func() error { return t.commit(t.ctx, t.Tail(), []transcribe.Utterance{all}) })
 }
 
 // finish says that nothing more comes of the track. It is incomplete if an
 // engine gave up some of it, now or in an earlier run of the server.
 func (t *track) finish() error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), storeTimeout)
-	defer cancel()
 	state := meeting.TrackComplete
 	if t.p.cfg.Supervisor != nil && t.row.Skipped > 0 {
 		state = meeting.TrackIncomplete
@@ -184,20 +205,24 @@ func (t *track) finish() error {
 	// The End packet reaches the log a moment before the session's goroutine has
 	// told the store; telling it twice changes nothing.
 	next, _, _, _ := t.log.State()
-	by, err := endReason(ctx, t.log, next)
+	by, err := endReason(t.ctx, t.log, next)
 	if err != nil {
 		return err
 	}
-	if err := t.p.endTrack(ctx, t.row.ID, by, t.log); err != nil {
-		return err
-	}
-	st, err := t.p.cfg.Store.FinishTrack(ctx, t.row.ID, t.row.Epoch, state, t.p.cfg.Now())
-	if err != nil {
-		return owned(err)
-	}
-	t.finished = st
-	t.p.wakeRetain()
-	return nil
+	return t.insist(func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), storeTimeout)
+		defer cancel()
+		if err := t.p.endTrack(ctx, t.row.ID, by, t.log); err != nil {
+			return err
+		}
+		st, err := t.p.cfg.Store.FinishTrack(ctx, t.row.ID, t.row.Epoch, state, t.p.cfg.Now())
+		if err != nil {
+			return owned(err)
+		}
+		t.finished = st
+		t.p.wakeRetain()
+		return nil
+	})
 }
 
 // tellEnd tells those who watch that the track is done, and its meeting if it

@@ -106,7 +106,7 @@ func (s *sitting) begin(id string, tracks int) *session {
 	m := &session{id: id}
 	now := time.Now()
 	ada := transcript.Participant{ID: "ada", Name: "Ada"}
-	_, _, err := s.db.Join(s.ctx, s.room, ada, id, now)
+	_, _, err := s.db.Join(s.ctx, s.room, ada, "", id, now)
 	s.must(err)
 	for i := range tracks {
 		track := fmt.Sprintf("%sT%d", id, i)

@@ -41,7 +41,7 @@ func talked(t *testing.T) *service {
 	account := audio.Account{Received: 10 * audio.TickRate}
 	for i, id := range []string{older, newer} {
 		at := time.Date(2026, 3, 4+i, 9, 0, 0, 0, time.UTC)
-		_, _, err := db.Join(t.Context(), "standup", ada, id, at)
+		_, _, err := db.Join(t.Context(), "standup", ada, "", id, at)
 		check(err)
 		check(db.CreateTrack(t.Context(), meeting.Track{ID: id[:25] + "T", Meeting: id, Participant: "ada", StartedAt: at}))
 		row, err := db.Claim(t.Context(), id[:25]+"T")

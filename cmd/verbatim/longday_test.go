@@ -45,7 +45,7 @@ func longDay(tb testing.TB, data string) (id string) {
 	id = "01KJVJ9QG0000000000000DAY0"
 	for p := range dayPeople {
 		who := transcript.Participant{ID: fmt.Sprintf("p%d", p), Name: fmt.Sprintf("Person <%d> & Söhne", p)}
-		_, _, err := db.Join(ctx, "all-hands", who, id, began)
+		_, _, err := db.Join(ctx, "all-hands", who, "", id, began)
 		must(err)
 		c := store.Commit{Track: fmt.Sprintf("01KJVJ9QG0000000000000TR%02d", p), Through: dayHours * 3600 * audio.TickRate}
 		c.Account.Received = c.Through

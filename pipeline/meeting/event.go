@@ -48,6 +48,7 @@ type TrackProgress struct {
 // Ended says that a meeting ended, or that its transcript is finished.
 type Ended struct {
 	Meeting string `json:"meeting"`
+	Room    string `json:"-"`
 	State   State  `json:"state"`
 }
 

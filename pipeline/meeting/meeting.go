@@ -14,6 +14,7 @@ import (
 // What a caller can do something about.
 var (
 	ErrNotFound  = errors.New("no such meeting or track")
+	ErrMoved     = errors.New("the participant has a newer session")
 	ErrBadCursor = errors.New("not a cursor of this list")
 	// ErrAudioLost: the audio should be there, and is not.
 	ErrAudioLost = errors.New("the track's audio is not on the disk")
@@ -24,6 +25,11 @@ var (
 	// ErrNotOpus: the sender of the track never sent Opus.
 	ErrNotOpus = errors.New("the track has no Opus")
 )
+
+// ElsewhereError says that a track's audio is on another node, which is asked for it.
+type ElsewhereError struct{ Node string }
+
+func (e *ElsewhereError) Error() string { return "the audio of this track is on the node " + e.Node }
 
 // State of a meeting.
 type State string
@@ -100,6 +106,8 @@ type Track struct {
 	Skipped int64 `json:"-"`
 	// Epoch is the ownership under which a process may write the transcript.
 	Epoch int64 `json:"-"`
+	// Node is the one that has the track's audio; "" if there is only one.
+	Node string `json:"-"`
 	// NextSegment is the number that the track's next segment gets.
 	NextSegment int64 `json:"-"`
 }

@@ -46,7 +46,7 @@ type dialect struct {
 // PostgreSQL one does that, and the others wait. Erasures that were interrupted
 // are done before it returns. Errors and logs have no password in them.
 func Open(ctx context.Context, where string) (*Store, error) {
-	s, name := &Store{dialect: &sqlite}, where
+	s, name := &Store{dialect: &sqlite, self: self{deadAfter: deadAfter}}, where
 	open := openSQLite
 	if IsPostgres(where) {
 		s.dialect, open, name = &postgres, openPostgres, "PostgreSQL"

@@ -12,10 +12,11 @@ import (
 )
 
 // Join puts p into the room's live meeting. If there is none it begins one,
-// with newID; created says so. Whoever was in the meeting before keeps the time
+// with newID; created says so. session is the key of the session by which p comes
+// (meeting.SessionKey); an older one is no longer p's from here on. Whoever was in the meeting before keeps the time
 // of joining, and gets the new name. The meeting is returned with p as its only
 // participant and without tracks: what a join costs does not grow with the room.
-func (s *Store) Join(ctx context.Context, room string, p transcript.Participant, newID string, now time.Time) (m meeting.Meeting, created bool, err error) {
+func (s *Store) Join(ctx context.Context, room string, p transcript.Participant, session, newID string, now time.Time) (m meeting.Meeting, created bool, err error) {
 	m = meeting.Meeting{Room: room, State: meeting.StateLive, Participants: []meeting.Participant{{ID: p.ID}}, Tracks: []meeting.Track{}}
 	who := &m.Participants[0]
 	err = s.update(ctx, "join "+room, func(tx *sql.Tx) error {
@@ -42,10 +43,10 @@ func (s *Store) Join(ctx context.Context, room string, p transcript.Participant,
 			}
 		}
 		err = tx.QueryRowContext(ctx, `
-			INSERT INTO participants (meeting, id, name, joined_at) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (meeting, id) DO UPDATE SET name = excluded.name, left_at = NULL
+			INSERT INTO participants (meeting, id, name, joined_at, node, session) VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (meeting, id) DO UPDATE SET name = excluded.name, left_at = NULL, node = excluded.node, session = excluded.session
 			RETURNING name, joined_at`,
-			m.ID, p.ID, clean(p.Name), now.UnixMicro()).Scan(&who.Name, &joined)
+			m.ID, p.ID, clean(p.Name), now.UnixMicro(), s.self.node, session).Scan(&who.Name, &joined)
 		if err != nil {
 			return err
 		}
@@ -59,21 +60,29 @@ func (s *Store) Join(ctx context.Context, room string, p transcript.Participant,
 	return m, created, err
 }
 
-// Leave notes that a participant has left. Who has left already keeps that
-// time.
-func (s *Store) Leave(ctx context.Context, meetingID, participantID string, at time.Time) error {
+// Leave notes that a participant has left by the session of that key. Who has left
+// already keeps that time; who has a newer session stays (ErrMoved).
+func (s *Store) Leave(ctx context.Context, meetingID, participantID, session string, at time.Time) error {
 	err := s.update(ctx, "leave "+meetingID, func(tx *sql.Tx) error {
+		// Events of a meeting are written one after the other.
+		if err := lockMeeting(ctx, tx, meetingID); err != nil {
+			return err
+		}
 		r, err := tx.ExecContext(ctx, `
-			UPDATE participants SET left_at = $3 WHERE meeting = $1 AND id = $2 AND left_at IS NULL`,
-			meetingID, participantID, at.UnixMicro())
+			UPDATE participants SET left_at = $3 WHERE meeting = $1 AND id = $2 AND session = $4 AND left_at IS NULL`,
+			meetingID, participantID, at.UnixMicro(), session)
 		if err != nil {
 			return err
 		}
 		if n, err := r.RowsAffected(); err != nil || n > 0 {
 			return errors.Join(err, s.tellOfParticipant(ctx, tx, meetingID, participantID, ParticipantLeft, at))
 		}
-		var id string // who has left already, or was never there?
-		return found(tx.QueryRowContext(ctx, "SELECT id FROM participants WHERE meeting = $1 AND id = $2", meetingID, participantID).Scan(&id))
+		var is string // who has left already, has come again, or was never there?
+		err = tx.QueryRowContext(ctx, "SELECT session FROM participants WHERE meeting = $1 AND id = $2", meetingID, participantID).Scan(&is)
+		if err == nil && is != session {
+			return ErrMoved
+		}
+		return found(err)
 	})
 	s.wake()
 	return err
@@ -84,23 +93,27 @@ func (s *Store) Leave(ctx context.Context, meetingID, participantID string, at t
 // that the meeting is in then; a meeting that is not live stays as it is.
 func (s *Store) EndMeeting(ctx context.Context, id string, at time.Time) (st meeting.State, err error) {
 	err = s.update(ctx, "end meeting "+id, func(tx *sql.Tx) error {
-		var ended string
-		err := tx.QueryRowContext(ctx, `
-			UPDATE meetings SET state = 'ended', ended_at = $2 WHERE id = $1 AND state = 'live'
-			RETURNING id`, id, at.UnixMicro()).Scan(&ended)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		if err == nil {
-			if err := s.everybodyLeaves(ctx, tx, id, at); err != nil {
-				return err
-			}
-		}
-		st, err = s.settle(ctx, tx, id, at)
+		st, err = s.endMeeting(ctx, tx, id, at)
 		return err
 	})
 	s.wake()
 	return st, err
+}
+
+func (s *Store) endMeeting(ctx context.Context, tx *sql.Tx, id string, at time.Time) (meeting.State, error) {
+	var ended string
+	err := tx.QueryRowContext(ctx, `
+		UPDATE meetings SET state = 'ended', ended_at = $2 WHERE id = $1 AND state = 'live'
+		RETURNING id`, id, at.UnixMicro()).Scan(&ended)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", err
+	}
+	if err == nil {
+		if err := s.everybodyLeaves(ctx, tx, id, at); err != nil {
+			return "", err
+		}
+	}
+	return s.settle(ctx, tx, id, at)
 }
 
 func (s *Store) everybodyLeaves(ctx context.Context, tx *sql.Tx, id string, at time.Time) error {
@@ -193,6 +206,14 @@ func (s *Store) Delete(ctx context.Context, meetingID string) error {
 	defer s.erasing.Unlock()
 	s.vacuum.Store(true)
 	err := s.update(ctx, "delete meeting "+meetingID, func(tx *sql.Tx) error {
+		if s.shared { // other nodes have logs to remove
+			_, err := tx.ExecContext(ctx, `
+				INSERT INTO erased (meeting, node) SELECT DISTINCT meeting, node FROM tracks WHERE meeting = $1 AND node <> $2
+				ON CONFLICT DO NOTHING`, meetingID, s.self.node)
+			if err != nil {
+				return err
+			}
+		}
 		for _, q := range []string{
 			// Nobody writes to its tracks from here on, nor ends them.
 			"UPDATE tracks SET epoch = epoch WHERE meeting = $1",

@@ -21,7 +21,7 @@ func BenchmarkMeetings(b *testing.B) {
 		id, at := fmt.Sprintf("M%04d", i), t0.Add(time.Duration(i)*time.Hour)
 		for p := range 5 {
 			who := transcript.Participant{ID: fmt.Sprintf("p%d", p), Name: strings.Repeat("n", 20)}
-			_, _, err := s.Join(ctx, fmt.Sprintf("room%d", i%20), who, id, at)
+			_, _, err := s.Join(ctx, fmt.Sprintf("room%d", i%20), who, "", id, at)
 			must(b, err)
 			for k := range 2 {
 				c := Commit{Track: fmt.Sprintf("%s-%d-%d", id, p, k), Through: 100 * audio.TickRate, Account: audio.Account{Received: 100 * audio.TickRate}}

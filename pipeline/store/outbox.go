@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -35,8 +36,17 @@ type Outbox struct {
 
 const dropEndpoint = "DELETE FROM outbox WHERE endpoint = $1"
 
+// leaseTime is how long a node has an endpoint to itself; it asks again before each
+// event, which takes less time.
+const leaseTime = time.Minute
+
+// forgetAfter is when events for endpoints that this node does not have go although
+// other nodes, which may know them, have left them: senders have given them up by then.
+const forgetAfter = 25 * time.Hour
+
 // SetOutbox makes the store write events from now on. Rows for endpoints that are
-// not in o go: nobody would ever fetch them; dropped says how many. It is called
+// not in o go: nobody would ever fetch them; dropped says how many. In PostgreSQL
+// another node may have these endpoints: their rows go when they are a day old. It is called
 // before everything else, or not at all: then there are no events.
 func (s *Store) SetOutbox(ctx context.Context, o Outbox) (dropped int64, err error) {
 	s.outbox.Store(&o)
@@ -51,7 +61,11 @@ func (s *Store) SetOutbox(ctx context.Context, o Outbox) (dropped int64, err err
 			if slices.Contains(o.Endpoints, e) {
 				continue
 			}
-			n, err := remove(ctx, tx, dropEndpoint, e)
+			before := time.Unix(1<<40, 0)
+			if s.shared {
+				before = time.Now().Add(-forgetAfter)
+			}
+			n, err := remove(ctx, tx, dropEndpoint+" AND created_at < $2", e, before.UnixMicro())
 			if err != nil {
 				return err
 			}
@@ -199,9 +213,22 @@ type Delivery struct {
 
 // NextDelivery returns the first event for an endpoint whose time has come. If
 // there is none, ok is false and next is when there will be one: the zero time if
-// nothing waits.
+// nothing waits. In PostgreSQL the endpoint is this node's alone for a minute from then
+// on, or until nothing waits; another node is told to ask again when that is over.
 func (s *Store) NextDelivery(ctx context.Context, endpoint string, now time.Time) (d Delivery, ok bool, next time.Time, err error) {
-	err = s.view(ctx, "next delivery", func(tx *sql.Tx) error {
+	run := s.view
+	if s.shared {
+		run = s.update
+	}
+	err = run(ctx, "next delivery", func(tx *sql.Tx) error {
+		ok, next = false, time.Time{}
+		if s.shared {
+			wait, err := s.lease(ctx, tx, endpoint)
+			if err != nil || wait > 0 {
+				next = now.Add(wait)
+				return err
+			}
+		}
 		var created int64
 		// With the + SQLite walks in order, over what was refused; it would sort all
 		// that waits.
@@ -221,9 +248,29 @@ func (s *Store) NextDelivery(ctx context.Context, endpoint string, now time.Time
 		if at.Valid {
 			next = fromMicro(at.Int64)
 		}
+		if err == nil && s.shared { // whoever has something to send next may do it
+			_, err = tx.ExecContext(ctx, "UPDATE endpoints SET until = 0 WHERE endpoint = $1", endpoint)
+		}
 		return err
 	})
 	return d, ok, next, err
+}
+
+// lease makes an endpoint this node's alone for a time. wait is how long it is still
+// another's.
+func (s *Store) lease(ctx context.Context, tx *sql.Tx, endpoint string) (wait time.Duration, err error) {
+	var until int64
+	err = tx.QueryRowContext(ctx, `
+		INSERT INTO endpoints (endpoint, node, until) VALUES ($1, $2, `+s.now+` + $3)
+		ON CONFLICT (endpoint) DO UPDATE SET node = excluded.node, until = excluded.until
+		WHERE endpoints.node = excluded.node OR endpoints.until < `+s.now+`
+		RETURNING until`, endpoint, s.self.node, leaseTime.Microseconds()).Scan(&until)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return 0, err
+	}
+	var us int64
+	err = tx.QueryRowContext(ctx, "SELECT until - "+s.now+" FROM endpoints WHERE endpoint = $1", endpoint).Scan(&us)
+	return max(time.Duration(us)*time.Microsecond, time.Millisecond), err
 }
 
 // Delivered removes an event that an endpoint has taken, or was given up.

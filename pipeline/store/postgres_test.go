@@ -281,7 +281,7 @@ func TestPostgresRestarts(t *testing.T) {
 					return
 				default:
 				}
-				m, _, err := s.Join(t.Context(), "room", who, fmt.Sprint("M", i, "-", n), t0)
+				m, _, err := s.Join(t.Context(), "room", who, "", fmt.Sprint("M", i, "-", n), t0)
 				if err == nil {
 					err = s.CreateTrack(t.Context(), meeting.Track{ID: fmt.Sprint("T", i, "-", n), Meeting: m.ID, Participant: who.ID, StartedAt: t0})
 				}
@@ -289,7 +289,7 @@ func TestPostgresRestarts(t *testing.T) {
 					_, err = s.Meeting(t.Context(), m.ID)
 				}
 				if err == nil {
-					err = s.Leave(t.Context(), m.ID, who.ID, t0)
+					err = s.Leave(t.Context(), m.ID, who.ID, "", t0)
 				}
 				if err != nil {
 					t.Error(err)

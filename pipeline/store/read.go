@@ -159,10 +159,13 @@ func scanMeeting(rows *sql.Rows) (meeting.Meeting, error) {
 }
 
 // loadTracks reads the tracks that a WHERE clause selects, in the order in
-// which they started. Of their gaps it reads only how much was skipped.
+// which they started. One that is live on a node that is dead is shown as pending:
+// nothing more comes of it. Of their gaps it reads only how much was skipped.
 func loadTracks(ctx context.Context, tx *sql.Tx, where string, args ...any) ([]meeting.Track, error) {
 	return collect(ctx, tx, scanTrack, `
-		SELECT id, meeting, participant, state, ended_by, started_at, finished_at, audio_expired_at, epoch, through, next_segment,
+		SELECT id, meeting, participant,
+			CASE WHEN state = 'live' AND EXISTS (SELECT 1 FROM nodes WHERE nodes.id = tracks.node AND nodes.alive = 0) THEN 'pending' ELSE state END,
+			node, ended_by, started_at, finished_at, audio_expired_at, epoch, through, next_segment,
 			received, recovered, concealed, silence, discontinuity, shed,
 			(SELECT CAST(COALESCE(SUM(ticks), 0) AS BIGINT) FROM gaps WHERE track = tracks.id AND kind = 'skipped')
 		FROM tracks `+where+` ORDER BY started_at, id`, args...)
@@ -173,7 +176,7 @@ func scanTrack(rows *sql.Rows) (meeting.Track, error) {
 	var started int64
 	var finished, expired sql.NullInt64
 	a := &t.Account
-	err := rows.Scan(&t.ID, &t.Meeting, &t.Participant, &t.State, &t.EndedBy, &started, &finished, &expired,
+	err := rows.Scan(&t.ID, &t.Meeting, &t.Participant, &t.State, &t.Node, &t.EndedBy, &started, &finished, &expired,
 		&t.Epoch, &t.Through, &t.NextSegment,
 		&a.Received, &a.Recovered, &a.Concealed, &a.Silence, &a.Discontinuity, &a.Shed, &t.Skipped)
 	t.StartedAt, t.FinishedAt, t.AudioExpiredAt = fromMicro(started), fromNullMicro(finished), fromNullMicro(expired)

@@ -7,13 +7,16 @@ import (
 )
 
 // Unrecorded are the ids of all meetings that are complete or incomplete and
-// whose recordings are still to be made, the oldest first.
+// whose recordings are still to be made, the oldest first. In PostgreSQL these are
+// those of which this node has all audio.
 func (s *Store) Unrecorded(ctx context.Context) (ids []string, err error) {
 	err = s.view(ctx, "unrecorded meetings", func(tx *sql.Tx) error {
 		scan := func(rows *sql.Rows) (id string, err error) { return id, rows.Scan(&id) }
 		ids, err = collect(ctx, tx, scan, `
-			SELECT id FROM meetings WHERE recorded_at IS NULL AND erasing = 0 AND state IN ('complete', 'incomplete')
-			ORDER BY started_at, id`)
+			SELECT id FROM meetings WHERE recorded_at IS NULL AND erasing = 0 AND state IN ('complete', 'incomplete') AND (NOT $1 OR
+				EXISTS (SELECT 1 FROM tracks WHERE meeting = meetings.id AND node = $2) AND
+				NOT EXISTS (SELECT 1 FROM tracks WHERE meeting = meetings.id AND node <> $2))
+			ORDER BY started_at, id`, s.shared, s.self.node)
 		return err
 	})
 	return ids, err

@@ -11,7 +11,7 @@ import (
 	"verbatim/pipeline/meeting"
 )
 
-// ExpiredTracks returns up to limit finished tracks whose transcript was
+// ExpiredTracks returns up to limit finished tracks of this node whose transcript was
 // finished at or before that time and whose audio is still kept, in the order in
 // which they were finished, from the one that follows after. The zero Track
 // comes before all. recorded leaves out those whose meeting is still to be
@@ -26,8 +26,8 @@ func (s *Store) ExpiredTracks(ctx context.Context, before time.Time, recorded bo
 			SELECT id FROM tracks
 			WHERE finished_at IS NOT NULL AND audio_expired_at IS NULL
 				AND finished_at <= $1 AND (finished_at, id) > ($2, $3)
-				AND (NOT $4 OR EXISTS (SELECT 1 FROM meetings WHERE id = tracks.meeting AND recorded_at IS NOT NULL))
-			ORDER BY finished_at, id LIMIT $5)`, before.UnixMicro(), finished, after.ID, recorded, limit)
+				AND (NOT $6 OR node = $7) AND (NOT $4 OR EXISTS (SELECT 1 FROM meetings WHERE id = tracks.meeting AND recorded_at IS NOT NULL))
+			ORDER BY finished_at, id LIMIT $5)`, before.UnixMicro(), finished, after.ID, recorded, limit, s.shared, s.self.node)
 		return err
 	})
 	slices.SortFunc(ts, func(a, b meeting.Track) int {

@@ -311,7 +311,7 @@ func TestDurably(t *testing.T) {
 func TestClosed(t *testing.T) {
 	s, done := openIn(t, filepath.Join(t.TempDir(), "v.db"))
 	done()
-	if _, _, err := s.Join(t.Context(), "r", ada, "M", t0); err == nil {
+	if _, _, err := s.Join(t.Context(), "r", ada, "", "M", t0); err == nil {
 		t.Error("no error")
 	}
 }
@@ -343,15 +343,15 @@ func BenchmarkJoin(b *testing.B) {
 			s := openTest(b)
 			for i := range others {
 				who := transcript.Participant{ID: fmt.Sprint("p", i), Name: "P"}
-				_, _, err := s.Join(b.Context(), "r", who, "M", t0)
+				_, _, err := s.Join(b.Context(), "r", who, "", "M", t0)
 				must(b, err)
 				must(b, s.CreateTrack(b.Context(), meeting.Track{ID: fmt.Sprint("T", i), Meeting: "M", Participant: who.ID, StartedAt: t0}))
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _, err := s.Join(b.Context(), "r", ada, "M1", t0)
+				_, _, err := s.Join(b.Context(), "r", ada, "", "M1", t0)
 				must(b, err)
-				must(b, s.Leave(b.Context(), "M", ada.ID, t0))
+				must(b, s.Leave(b.Context(), "M", ada.ID, "", t0))
 			}
 		})
 	}

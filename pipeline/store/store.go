@@ -80,6 +80,8 @@ var (
 	ErrEnded = errors.New("the meeting has ended")
 	// ErrBadCursor: not a cursor that Meetings gave.
 	ErrBadCursor = meeting.ErrBadCursor
+	// ErrMoved: the participant has a newer session, on this node or another.
+	ErrMoved = meeting.ErrMoved
 )
 
 // Store is the database. Open makes it, whoever opened it closes it; all other
@@ -89,7 +91,8 @@ type Store struct {
 	db *sql.DB
 	// erasing keeps one erasure from declaring another's bytes gone.
 	erasing sync.Mutex
-	vacuum  atomic.Bool            // PostgreSQL: rows were deleted
+	vacuum  atomic.Bool // PostgreSQL: rows were deleted
+	self    self
 	outbox  atomic.Pointer[Outbox] // nil: nobody is told of anything
 }
 

@@ -55,7 +55,7 @@ func wholeMeeting(t testing.TB, s *Store) {
 	t.Helper()
 	ctx := t.Context()
 	for i, who := range []transcript.Participant{ada, ada, bob} { // ada's second session is no news
-		_, _, err := s.Join(ctx, "r", who, []string{"M", "M1", "M2"}[i], t0)
+		_, _, err := s.Join(ctx, "r", who, "", []string{"M", "M1", "M2"}[i], t0)
 		must(t, err)
 	}
 	must(t, s.CreateTrack(ctx, meeting.Track{ID: "T", Meeting: "M", Participant: "ada", StartedAt: t0}))
@@ -63,9 +63,9 @@ func wholeMeeting(t testing.TB, s *Store) {
 	c := Commit{Track: "T", Epoch: tr.Epoch, Through: 2, At: t0, Segments: []transcript.Segment{seg("T", 0, 0, 1, "hello"), seg("T", 1, 1, 2, "bye")}}
 	ok[int64](t)(s.Commit(ctx, c))
 	for range 2 {
-		must(t, s.Leave(ctx, "M", "ada", t0))
+		must(t, s.Leave(ctx, "M", "ada", "", t0))
 	}
-	_, _, err := s.Join(ctx, "r", ada, "M3", t0) // and is back
+	_, _, err := s.Join(ctx, "r", ada, "", "M3", t0) // and is back
 	must(t, err)
 	for range 2 {
 		ok[meeting.State](t)(s.EndMeeting(ctx, "M", t0))

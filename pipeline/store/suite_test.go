@@ -101,7 +101,7 @@ func same(t testing.TB, got, want any) {
 // join puts p into the meeting of that id, in a room of its own.
 func join(t testing.TB, s *Store, id string, p transcript.Participant) meeting.Meeting {
 	t.Helper()
-	m, _, err := s.Join(t.Context(), "room-"+strings.ToLower(id), p, id, t0)
+	m, _, err := s.Join(t.Context(), "room-"+strings.ToLower(id), p, "", id, t0)
 	must(t, err)
 	return m
 }
@@ -121,7 +121,7 @@ func seg(track string, n int, start, end int64, text string) transcript.Segment 
 
 func testJoin(t *testing.T, s *Store) {
 	ctx := t.Context()
-	m, created, err := s.Join(ctx, "r", ada, "M1", t0)
+	m, created, err := s.Join(ctx, "r", ada, "", "M1", t0)
 	must(t, err)
 	want := meeting.Meeting{
 		ID: "M1", Room: "r", State: meeting.StateLive, StartedAt: t0,
@@ -131,15 +131,15 @@ func testJoin(t *testing.T, s *Store) {
 	same(t, created, true)
 
 	t1 := t0.Add(time.Second)
-	m, created, err = s.Join(ctx, "r", bob, "M2", t1)
+	m, created, err = s.Join(ctx, "r", bob, "", "M2", t1)
 	must(t, err)
 	bobs := want // what is returned has only who joined
 	bobs.Participants = []meeting.Participant{{ID: "bob", Name: "Bob", JoinedAt: t1}}
 	same(t, m, bobs)
 	same(t, created, false)
 
-	must(t, s.Leave(ctx, "M1", "ada", t1))
-	m, _, err = s.Join(ctx, "r", transcript.Participant{ID: "ada", Name: "Ada L."}, "M3", t1)
+	must(t, s.Leave(ctx, "M1", "ada", "", t1))
+	m, _, err = s.Join(ctx, "r", transcript.Participant{ID: "ada", Name: "Ada L."}, "", "M3", t1)
 	must(t, err)
 	want.Participants[0].Name = "Ada L."
 	same(t, m, want)
@@ -148,7 +148,7 @@ func testJoin(t *testing.T, s *Store) {
 
 	// The room's next meeting is another one.
 	ok[meeting.State](t)(s.EndMeeting(ctx, "M1", t1))
-	m, created, err = s.Join(ctx, "r", ada, "M4", t1)
+	m, created, err = s.Join(ctx, "r", ada, "", "M4", t1)
 	must(t, err)
 	same(t, m.ID, "M4")
 	same(t, created, true)
@@ -161,7 +161,7 @@ func testConcurrentJoins(t *testing.T, s *Store) {
 	for i := range joins {
 		wg.Go(func() {
 			p := transcript.Participant{ID: fmt.Sprintf("p%d", i%20), Name: "P"}
-			m, created, err := s.Join(t.Context(), "r", p, fmt.Sprintf("M%d", i), t0)
+			m, created, err := s.Join(t.Context(), "r", p, "", fmt.Sprintf("M%d", i), t0)
 			if err != nil {
 				t.Error(err)
 			}
@@ -185,12 +185,12 @@ func testLeave(t *testing.T, s *Store) {
 	ctx := t.Context()
 	join(t, s, "M", ada)
 	t1 := t0.Add(time.Minute)
-	must(t, s.Leave(ctx, "M", "ada", t1))
-	must(t, s.Leave(ctx, "M", "ada", t1.Add(time.Minute)))
+	must(t, s.Leave(ctx, "M", "ada", "", t1))
+	must(t, s.Leave(ctx, "M", "ada", "", t1.Add(time.Minute)))
 	same(t, ok[meeting.Meeting](t)(s.Meeting(ctx, "M")).Participants,
 		[]meeting.Participant{{ID: "ada", Name: "Ada", JoinedAt: t0, LeftAt: &t1}})
-	wantErr(t, s.Leave(ctx, "M", "bob", t1), ErrNotFound)
-	wantErr(t, s.Leave(ctx, "M2", "ada", t1), ErrNotFound)
+	wantErr(t, s.Leave(ctx, "M", "bob", "", t1), ErrNotFound)
+	wantErr(t, s.Leave(ctx, "M2", "ada", "", t1), ErrNotFound)
 }
 
 func testEndMeeting(t *testing.T, s *Store) {
@@ -198,7 +198,7 @@ func testEndMeeting(t *testing.T, s *Store) {
 	join(t, s, "M", ada)
 	join(t, s, "M", bob)
 	t1, t2 := t0.Add(time.Second), t0.Add(time.Minute)
-	must(t, s.Leave(ctx, "M", "ada", t1))
+	must(t, s.Leave(ctx, "M", "ada", "", t1))
 	for range 2 { // the second changes nothing
 		same(t, ok[meeting.State](t)(s.EndMeeting(ctx, "M", t2)), meeting.StateComplete)
 	}
@@ -219,7 +219,7 @@ func testMeetings(t *testing.T, s *Store) {
 	for i := range 13 {
 		id, room := fmt.Sprintf("M%02d", i), []string{"a", "b"}[i%2]
 		// Some begin at the same time.
-		_, _, err := s.Join(ctx, room, ada, id, t0.Add(time.Duration(i/4)*time.Second))
+		_, _, err := s.Join(ctx, room, ada, "", id, t0.Add(time.Duration(i/4)*time.Second))
 		must(t, err)
 		must(t, s.CreateTrack(ctx, meeting.Track{ID: "T" + id, Meeting: id, Participant: "ada", StartedAt: t0}))
 		if i < 11 {
@@ -270,12 +270,12 @@ func testMeetings(t *testing.T, s *Store) {
 func testPagingWhileGrowing(t *testing.T, s *Store) {
 	ctx := t.Context()
 	for i := range 4 {
-		_, _, err := s.Join(ctx, fmt.Sprint("r", i), ada, fmt.Sprint("M", i), t0.Add(time.Duration(i)))
+		_, _, err := s.Join(ctx, fmt.Sprint("r", i), ada, "", fmt.Sprint("M", i), t0.Add(time.Duration(i)))
 		must(t, err)
 	}
 	first, next, err := s.Meetings(ctx, "", 2, "")
 	must(t, err)
-	_, _, err = s.Join(ctx, "new", ada, "M9", t0.Add(time.Hour))
+	_, _, err = s.Join(ctx, "new", ada, "", "M9", t0.Add(time.Hour))
 	must(t, err)
 	must(t, s.Delete(ctx, first[1].ID)) // the one that the cursor speaks of
 	rest, next, err := s.Meetings(ctx, "", 2, next)
@@ -317,7 +317,7 @@ func testNotFound(t *testing.T, s *Store) {
 		"Meeting":     func() error { _, err := s.Meeting(ctx, "x"); return err },
 		"LiveMeeting": func() error { _, err := s.LiveMeeting(ctx, "x"); return err },
 		"EndMeeting":  func() error { _, err := s.EndMeeting(ctx, "x", t0); return err },
-		"Leave":       func() error { return s.Leave(ctx, "x", "x", t0) },
+		"Leave":       func() error { return s.Leave(ctx, "x", "x", "", t0) },
 		"EndTrack":    func() error { return s.EndTrack(ctx, "x", "left", audio.Account{}) },
 		"Claim":       func() error { _, err := s.Claim(ctx, "x"); return err },
 		"FinishTrack": func() error { _, err := s.FinishTrack(ctx, "x", 1, meeting.TrackComplete, t0); return err },

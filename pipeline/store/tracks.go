@@ -16,7 +16,7 @@ import (
 // rest of t but StartedAt is not looked at. The meeting must be live (else
 // ErrEnded), so that one that is complete stays it.
 func (s *Store) CreateTrack(ctx context.Context, t meeting.Track) error {
-	insert, tries := "INSERT INTO tracks (id, meeting, participant, state, started_at) VALUES ($1, $2, $3, 'live', $4)", 0
+	insert, tries := "INSERT INTO tracks (id, meeting, participant, state, started_at, node) VALUES ($1, $2, $3, 'live', $4, $5)", 0
 	return s.durably(ctx, s, "create track "+t.ID, func(tx *sql.Tx) error {
 		if tries++; tries == 2 { // it may be there
 			insert += " ON CONFLICT (id) DO NOTHING"
@@ -28,7 +28,7 @@ func (s *Store) CreateTrack(ctx context.Context, t meeting.Track) error {
 		if st != meeting.StateLive {
 			return ErrEnded
 		}
-		_, err = tx.ExecContext(ctx, insert, t.ID, t.Meeting, t.Participant, t.StartedAt.UnixMicro())
+		_, err = tx.ExecContext(ctx, insert, t.ID, t.Meeting, t.Participant, t.StartedAt.UnixMicro(), s.self.node)
 		return err
 	})
 }
@@ -98,12 +98,12 @@ func (s *Store) Resume(ctx context.Context, trackID string, epoch int64) (t meet
 	return t, err
 }
 
-// UnfinishedTracks returns the tracks that are live or pending, in the order in
-// which they started.
+// UnfinishedTracks returns this node's tracks that are live or pending, in the order
+// in which they started.
 func (s *Store) UnfinishedTracks(ctx context.Context) (ts []meeting.Track, err error) {
 	err = s.view(ctx, "unfinished tracks", func(tx *sql.Tx) error {
 		ts, err = loadTracks(ctx, tx, `WHERE state IN ('live', 'pending')
-			AND EXISTS (SELECT 1 FROM meetings WHERE id = tracks.meeting AND erasing = 0)`)
+			AND (NOT $1 OR node = $2) AND EXISTS (SELECT 1 FROM meetings WHERE id = tracks.meeting AND erasing = 0)`, s.shared, s.self.node)
 		return err
 	})
 	return ts, err

@@ -170,7 +170,7 @@ func (w *world) meet() {
 	w.Helper()
 	room := string(rune('a' + w.rooms))
 	w.rooms++
-	if _, _, err := w.store.Join(w.Context(), room, transcript.Participant{ID: "p"}, "M"+room, time.Now()); err != nil {
+	if _, _, err := w.store.Join(w.Context(), room, transcript.Participant{ID: "p"}, "", "M"+room, time.Now()); err != nil {
 		w.Fatal(err)
 	}
 }

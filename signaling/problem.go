@@ -61,6 +61,7 @@ func (s *Server) handle(h handler) http.HandlerFunc {
 		}
 		var p *Problem
 		var expired *meeting.ExpiredError
+		var elsewhere *meeting.ElsewhereError
 		switch {
 		case err == nil:
 			return
@@ -70,6 +71,12 @@ func (s *Server) handle(h handler) http.HandlerFunc {
 		case errors.As(err, &expired):
 			p = problem(http.StatusGone, "audio-expired", "The audio of this track was removed at "+
 				expired.At.UTC().Format(time.RFC3339)+", as --keep-audio says; its transcript is kept.")
+		case errors.As(err, &elsewhere):
+			p = problem(http.StatusMisdirectedRequest, "audio-elsewhere", "The audio of this track is on another node ("+elsewhere.Node+"): ask that one.")
+		case errors.Is(err, meeting.ErrAway) && r.Context().Err() == nil:
+			s.cfg.Logger.Error("the database does not answer", "method", r.Method, "route", routeOf(r), "err", err)
+			p = problem(http.StatusServiceUnavailable, "away", "The database does not answer. Try again in some seconds.")
+			p.retryAfter = 5 * time.Second
 		case errors.Is(err, meeting.ErrAudioLost):
 			p = problem(http.StatusGone, "audio-lost", "The audio of this track is not on the server's disk any more, though the server did not remove it; its transcript is kept.")
 		case r.Context().Err() != nil:

@@ -20,6 +20,8 @@ var (
 	ErrAudioLost = errors.New("the track's audio is not on the disk")
 	// ErrLive: what is asked for is made only of meetings that are over.
 	ErrLive = errors.New("the meeting is still going on")
+	// ErrAway: the store does not answer, and may later.
+	ErrAway = errors.New("the database does not answer")
 	// ErrErasing: the meeting is hidden, and not all of it is gone yet.
 	ErrErasing = errors.New("the meeting is still being erased")
 	// ErrNotOpus: the sender of the track never sent Opus.

@@ -326,7 +326,8 @@ func TestPostgresRestarts(t *testing.T) {
 	c.Down()
 	began := time.Now()
 	_, err := s.Meeting(t.Context(), "M")
-	if err == nil || strings.Contains(err.Error(), pgtest.Password) || time.Since(began) > patience+2*lastWait {
+	wantErr(t, err, ErrAway)
+	if strings.Contains(err.Error(), pgtest.Password) || time.Since(began) > patience+2*lastWait {
 		t.Errorf("after %v: %v", time.Since(began), err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)

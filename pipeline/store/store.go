@@ -80,6 +80,8 @@ var (
 	ErrEnded = errors.New("the meeting has ended")
 	// ErrBadCursor: not a cursor that Meetings gave.
 	ErrBadCursor = meeting.ErrBadCursor
+	// ErrAway: PostgreSQL does not answer.
+	ErrAway = meeting.ErrAway
 	// ErrMoved: the participant has a newer session, on this node or another.
 	ErrMoved = meeting.ErrMoved
 )
@@ -145,12 +147,15 @@ func (s *Store) run(ctx context.Context, what string, o *sql.TxOptions, again bo
 			return nil
 		}
 		var unknown *unknownError
-		if ctx.Err() != nil || !s.passing(err) || time.Since(began) > patience || !again && errors.As(err, &unknown) {
+		if !s.passing(err) || errors.Is(ctx.Err(), context.Canceled) {
 			return fmt.Errorf("%s: %w", what, err)
+		}
+		if ctx.Err() != nil || time.Since(began) > patience || !again && errors.As(err, &unknown) {
+			return fmt.Errorf("%s: %w: %w", what, ErrAway, err)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, errors.Join(ctx.Err(), err))
+			return fmt.Errorf("%s: %w: %w: %w", what, ErrAway, ctx.Err(), err)
 		case <-time.After(wait):
 		}
 	}

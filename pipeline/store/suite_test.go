@@ -46,6 +46,8 @@ func testSuite(t *testing.T, open func(testing.TB) *Store) {
 		"finish track":         testFinishTrack,
 		"completion":           testCompletion,
 		"end meeting":          testEndMeeting,
+		"sessions":             testSessions,
+		"end empty":            testEndEmpty,
 		"meetings":             testMeetings,
 		"paging while growing": testPagingWhileGrowing,
 		"search":               testSearch,

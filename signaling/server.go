@@ -115,6 +115,9 @@ type Config struct {
 	// Loopback says that only this machine can reach the server. Requests must
 	// name it as such then (DNS rebinding).
 	Loopback bool
+	// NodeURL is by what clients reach this server among several, "": as they have
+	// called it.
+	NodeURL string
 	// Origins are those of other sites whose pages may call the API.
 	Origins []string
 }

@@ -85,7 +85,7 @@ func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
 	}
 	h := w.Header()
 	h.Set("Content-Type", sdpType)
-	h.Set("Location", baseURL(r)+"/v1/sessions/"+member.Session)
+	h.Set("Location", s.baseURL(r)+"/v1/sessions/"+member.Session)
 	h.Set("ETag", `"`+answer.Tag+`"`)
 	s.linkICEServers(h)
 	h.Set("Verbatim-Meeting", member.Meeting)
@@ -219,8 +219,11 @@ func (s *Server) linkICEServers(h http.Header) {
 	}
 }
 
-// baseURL is how the client calls this server.
-func baseURL(r *http.Request) string {
+// baseURL is how clients call this server and no other.
+func (s *Server) baseURL(r *http.Request) string {
+	if s.cfg.NodeURL != "" {
+		return s.cfg.NodeURL
+	}
 	if r.TLS != nil {
 		return "https://" + r.Host
 	}

@@ -19,6 +19,7 @@ import (
 type cli struct {
 	Serve   serveCmd         `cmd:"" help:"Run the server."`
 	Token   tokenCmd         `cmd:"" help:"Print a token that lets somebody join or read, for a server with --auth-secret-file."`
+	Nodes   nodesCmd         `cmd:"" help:"Look after the servers that share a PostgreSQL."`
 	Publish publishCmd       `cmd:"" help:"Send Ogg Opus files to a server as a participant, and print the captions that come back."`
 	Bench   benchCmd         `cmd:"" help:"Measure how many participants a server carries, on CPUs of its own (Linux)."`
 	Version kong.VersionFlag `help:"Print the version." env:"-"`

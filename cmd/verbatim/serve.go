@@ -54,6 +54,7 @@ type serveCmd struct {
 
 	authFlags  `embed:""`
 	limitFlags `embed:""`
+	storeFlags `embed:""`
 }
 
 // gcPercent is GOGC unless the environment says otherwise: what is kept for a
@@ -104,7 +105,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := store.Open(ctx, filepath.Join(c.Data, "verbatim.db"))
+	db, err := c.storeFlags.open(ctx, c.Data)
 	if err != nil {
 		return err
 	}
@@ -180,6 +181,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Recordings: s.pipeline, Insight: s.pipeline, Events: s.hub,
 		Web: web.Handler(), Metrics: s.metrics(logs, transcriber, webhooks), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
 		ICEServers: iceServers, Tokens: tokens, Links: links, Limits: c.limits(),
+		NodeURL: c.NodeURL,
 	})
 	if tokens == nil && !loopback {
 		log.Warn("--insecure: anyone who reaches this server may join, hear and erase every meeting; --auth-secret-file has it ask for tokens")
@@ -193,7 +195,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 func startClock(ctx context.Context, wall time.Time, db *store.Store, logs *tracklog.Store, log *slog.Logger) (now func() time.Time, release func(), err error) {
 	latest, release, err := pipeline.Latest(ctx, db, logs, log)
 	now, behind := clock.Start(wall, latest)
-	if err == nil && behind > 0 {
+	if err == nil && behind > time.Second { // clocks of several nodes differ a little
 		log.Warn("the wall clock is behind what was stored: it was set back, or was wrong before; times go on from the latest that was stored",
 			"behind", behind, "latest", latest)
 	}

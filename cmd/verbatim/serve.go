@@ -105,7 +105,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := c.storeFlags.open(ctx, c.Data)
+	db, err := c.open(ctx, c.Data)
 	if err != nil {
 		return err
 	}

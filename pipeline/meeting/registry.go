@@ -460,10 +460,11 @@ func (r *Registry) open() (open map[string]Membership, keys map[string]bool) {
 // in by another node, or the meeting is over.
 func (r *Registry) stale(ctx context.Context, s Membership) error {
 	m, err := r.cfg.Store.Meeting(ctx, s.Meeting)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	gone := errors.Is(err, ErrNotFound)
+	if err != nil && !gone {
 		return err
 	}
-	if err != nil || m.State != StateLive {
+	if gone || m.State != StateLive {
 		r.over(s.Room, s.Meeting)
 		return nil
 	}

@@ -13,7 +13,8 @@ import (
 
 // Join puts p into the room's live meeting. If there is none it begins one,
 // with newID; created says so. session is the key of the session by which p comes
-// (meeting.SessionKey); an older one is no longer p's from here on. Whoever was in the meeting before keeps the time
+// (meeting.SessionKey); an older one is no longer p's from here on. Whoever was in
+// the meeting before keeps the time
 // of joining, and gets the new name. The meeting is returned with p as its only
 // participant and without tracks: what a join costs does not grow with the room.
 func (s *Store) Join(ctx context.Context, room string, p transcript.Participant, session, newID string, now time.Time) (m meeting.Meeting, created bool, err error) {

@@ -12,7 +12,7 @@ import (
 	"verbatim/pipeline/transcript"
 )
 
-// ErrAlive: a node that is alive is not given up.
+// ErrAlive is returned for a node that is alive, and so not given up.
 var ErrAlive = errors.New("the node is alive: stop it first, and wait until it is taken for dead")
 
 // deadAfter is how long a node may be silent. One that does not beat for a third of

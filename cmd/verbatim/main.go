@@ -22,6 +22,7 @@ type cli struct {
 	Nodes   nodesCmd         `cmd:"" help:"Look after the servers that share a PostgreSQL."`
 	Publish publishCmd       `cmd:"" help:"Send Ogg Opus files to a server as a participant, and print the captions that come back."`
 	Bench   benchCmd         `cmd:"" help:"Measure how many participants a server carries, on CPUs of its own (Linux)."`
+	Config  configCmd        `cmd:"" help:"Check or print the configuration of serve."`
 	Version kong.VersionFlag `help:"Print the version." env:"-"`
 
 	LogLevel  slog.Level `help:"Least severe log messages to write: debug, info, warn or error." default:"info"`

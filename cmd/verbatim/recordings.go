@@ -21,12 +21,21 @@ func (c *serveCmd) recordings(ctx context.Context) (b *recording.Bucket, err err
 		return nil, nil //nolint:nilnil // nil is a value here: see above
 	case c.Recordings == "":
 		return recording.OpenFolder(filepath.Join(c.Data, "recordings"), c.Data)
-	case strings.HasPrefix(c.Recordings, "gs:") && !withGCS:
-		return nil, errors.New("--recordings: this program was built without gs:// (go build -tags gcs has it); " +
-			"Google's buckets can be had as s3://BUCKET?endpoint=https://storage.googleapis.com, too")
+	}
+	if err := recordingsBuilt(c.Recordings); err != nil {
+		return nil, err
 	}
 	if b, err = recording.OpenBucket(ctx, c.Recordings, c.Data); err != nil {
 		err = fmt.Errorf("--recordings: %w", err)
 	}
 	return b, err
+}
+
+// recordingsBuilt says if this program was built without that kind of bucket.
+func recordingsBuilt(bucket string) error {
+	if !strings.HasPrefix(bucket, "gs:") || withGCS {
+		return nil
+	}
+	return errors.New("--recordings: this program was built without gs:// (go build -tags gcs has it); " +
+		"Google's buckets can be had as s3://BUCKET?endpoint=https://storage.googleapis.com, too")
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"verbatim/internal/clock"
+	"verbatim/internal/config"
 	"verbatim/internal/metrics"
 	"verbatim/media"
 	"verbatim/media/audio"
@@ -33,10 +34,12 @@ import (
 )
 
 type serveCmd struct {
+	File config.File `embed:""`
+
 	Listen            string        `help:"Address for HTTP: pages, signaling, API (${default})." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	MediaListen       string        `help:"UDP address for all media. Without a host: that port on every interface (${default})." default:":8080" placeholder:"[HOST]:PORT"`
 	Data              string        `help:"Folder for everything that is kept." default:"./data" type:"path"`
-	Recognizer        []string      `help:"What turns speech into text, a URL (${default}): pocketsphinx:, openai+http://HOST/v1, vosk+ws://HOST, deepgram:, openai-realtime:, wyoming+tcp://HOST, command:PROGRAM ARG…, or none:. A second one is the fallback while the first is away; the variable holds one only." default:"pocketsphinx:" sep:"none" placeholder:"URL"`
+	Recognizer        []string      `help:"What turns speech into text, a URL (${default}): pocketsphinx:, openai+http://HOST/v1, vosk+ws://HOST, deepgram:, openai-realtime:, wyoming+tcp://HOST, command:PROGRAM ARG…, or none:. A second one is the fallback while the first is away; several stand in a file (--config), as the variable holds one only." default:"pocketsphinx:" sep:"none" placeholder:"URL"`
 	RED               bool          `name:"red" help:"Ask clients that can for redundant audio (RFC 2198): twice the bandwidth, and lost packets need not be sent again."`
 	DirectRTP         bool          `name:"direct-rtp" help:"Decrypt RTP in each session's own goroutine, past pion's queues (default). --no-direct-rtp has it go through pion, which costs more CPU and should change nothing else." default:"true" negatable:""`
 	Linger            time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
@@ -44,10 +47,10 @@ type serveCmd struct {
 	Fsync             time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
 	KeepAudio         time.Duration `help:"How long audio is kept after its transcript was finished; 0: no longer than that, negative: for ever. What is still to be transcribed is always kept." default:"24h"`
 	Recordings        string        `help:"Where the recordings of meetings are kept until the meeting is erased, whatever --keep-audio says (default: a folder in --data; none with --keep-audio 0): file:///FOLDER, s3://BUCKET, gs://BUCKET, azblob://CONTAINER, or none." placeholder:"URL"`
-	Webhook           []string      `help:"URL that is told what happens in meetings (may be repeated); events are signed with the secrets in the environment's VERBATIM_WEBHOOK_SECRET or in --webhook-secret-file." sep:"none" placeholder:"URL"`
+	Webhook           []string      `help:"URL that is told what happens in meetings (may be repeated); events are signed with the secrets in the environment's VERBATIM_WEBHOOK_SECRET or in --webhook-secret-file." sep:"none" placeholder:"URL" secret:"path"`
 	WebhookEvents     []string      `help:"Which events: meeting.started, participant.joined, participant.left, segment.final, meeting.complete (default: all but segment.final)." enum:"meeting.started,participant.joined,participant.left,segment.final,meeting.complete" default:"meeting.started,participant.joined,participant.left,meeting.complete" placeholder:"EVENT"`
 	WebhookSecretFile string        `help:"File with the secrets, whsec_…, one or (to change one for another) more." type:"path"`
-	ICEServer         []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…"`
+	ICEServer         []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…" secret:"url"`
 	CORSOrigin        []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
 	Pprof             string        `help:"Loopback address for profiles of the running server (net/http/pprof), for those who look for what takes its time." placeholder:"HOST:PORT"`
 	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
@@ -225,11 +228,14 @@ func (c *serveCmd) listen(ctx context.Context) (l net.Listener, loopback bool, e
 	addr, ok := l.Addr().(*net.TCPAddr)
 	loopback = ok && addr.IP.IsLoopback()
 	if !loopback && !c.Insecure && !c.configured() {
-		return nil, false, errors.Join(
-			fmt.Errorf("%s can be reached from other machines, and anyone there could join and read every meeting; "+
-				"give --auth-secret-file or --auth-jwks, so that they need a token, listen on 127.0.0.1, or say --insecure if that is what you want", l.Addr()), l.Close())
+		return nil, false, errors.Join(errReachable(l.Addr().String()), l.Close())
 	}
 	return l, loopback, nil
+}
+
+func errReachable(address string) error {
+	return fmt.Errorf("%s can be reached from other machines, and anyone there could join and read every meeting; "+
+		"give --auth-secret-file or --auth-jwks, so that they need a token, listen on 127.0.0.1, or say --insecure if that is what you want", address)
 }
 
 // lock takes the data folder for this process alone.

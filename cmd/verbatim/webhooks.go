@@ -19,7 +19,7 @@ const webhookSecrets = "VERBATIM_WEBHOOK_SECRET"
 // webhooks makes a sender for each --webhook, and the store write what they send.
 // It comes before everything else that writes to the store.
 func (c *serveCmd) webhooks(ctx context.Context, db *store.Store, now func() time.Time, log *slog.Logger) ([]*webhook.Sender, error) {
-	secrets, err := c.webhookSecrets()
+	endpoints, secrets, err := c.webhookEndpoints()
 	if err != nil {
 		return nil, err
 	}
@@ -29,19 +29,7 @@ func (c *serveCmd) webhooks(ctx context.Context, db *store.Store, now func() tim
 			s.Wake()
 		}
 	}}
-	seen := map[string]bool{}
-	for i, text := range c.Webhook {
-		e, err := webhook.ParseEndpoint(text)
-		if err != nil {
-			return nil, fmt.Errorf("--webhook, number %d: %w", i+1, err)
-		}
-		if seen[e.Name] {
-			return nil, fmt.Errorf("--webhook %s is given twice", e.Text)
-		}
-		seen[e.Name] = true
-		if len(c.Webhook) > 1 {
-			e.Text = fmt.Sprintf("%s (number %d)", e.Text, i+1)
-		}
+	for _, e := range endpoints {
 		outbox.Endpoints = append(outbox.Endpoints, e.Name)
 		senders = append(senders, webhook.New(webhook.Config{Endpoint: e, Secrets: secrets, Outbox: db, Now: now, Logger: log}))
 	}
@@ -50,6 +38,29 @@ func (c *serveCmd) webhooks(ctx context.Context, db *store.Store, now func() tim
 		log.Warn("events for webhooks that are not given any more were dropped", "events", dropped)
 	}
 	return senders, err
+}
+
+// webhookEndpoints are those of --webhook, and the secrets for them.
+func (c *serveCmd) webhookEndpoints() (endpoints []webhook.Endpoint, secrets webhook.Secrets, err error) {
+	if secrets, err = c.webhookSecrets(); err != nil {
+		return nil, nil, err
+	}
+	seen := map[string]bool{}
+	for i, text := range c.Webhook {
+		e, err := webhook.ParseEndpoint(text)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--webhook, number %d: %w", i+1, err)
+		}
+		if seen[e.Name] {
+			return nil, nil, fmt.Errorf("--webhook %s is given twice", e.Text)
+		}
+		seen[e.Name] = true
+		if len(c.Webhook) > 1 {
+			e.Text = fmt.Sprintf("%s (number %d)", e.Text, i+1)
+		}
+		endpoints = append(endpoints, e)
+	}
+	return endpoints, secrets, nil
 }
 
 func (c *serveCmd) webhookSecrets() (webhook.Secrets, error) {

@@ -54,6 +54,21 @@ func OpenBucket(ctx context.Context, bucket, temp string) (*Bucket, error) {
 	return &Bucket{b: b, temp: temp}, nil
 }
 
+// CheckURL says what is wrong with a URL for OpenBucket, as far as that can be
+// known without opening it. Its errors do not repeat it.
+func CheckURL(bucket string) error {
+	u, err := url.Parse(bucket)
+	switch {
+	case err != nil:
+		return errors.New("not a URL")
+	case !blob.DefaultURLMux().ValidBucketScheme(u.Scheme):
+		return fmt.Errorf("%q is no kind of bucket; there are %s", u.Scheme, strings.Join(blob.DefaultURLMux().BucketSchemes(), ", "))
+	case u.Host == "" && (u.Scheme != fileblob.Scheme || u.Path == ""):
+		return fmt.Errorf("it names no bucket: want %s://NAME", u.Scheme)
+	}
+	return nil
+}
+
 // OpenFolder is OpenBucket for a folder.
 func OpenFolder(dir, temp string) (*Bucket, error) { return openFolder(dir, temp) }
 

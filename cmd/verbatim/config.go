@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"verbatim/internal/config"
+	"verbatim/pipeline/recording"
+)
+
+// configCmd looks at the configuration of a server without starting one.
+type configCmd struct {
+	Check configCheck `cmd:"" help:"Say what is wrong with the configuration of serve, without starting it; the exit code is 0 if nothing is."`
+	Print configPrint `cmd:"" help:"Print the configuration that serve would have, as YAML, and where each value comes from; secrets are not shown."`
+}
+
+type configCheck struct {
+	Serve serveCmd `embed:""`
+}
+
+type configPrint struct {
+	Serve serveCmd `embed:""`
+}
+
+// Run prints all that is wrong.
+func (c *configCheck) Run(ctx context.Context) error {
+	if err := c.Serve.check(ctx); err != nil {
+		return err
+	}
+	fmt.Println("The configuration is good.")
+	return nil
+}
+
+// Run prints.
+func (c *configPrint) Run(k *kong.Context) error { return config.Print(os.Stdout, k) }
+
+// checker is what a group of serve's flags may be: it says what is wrong with
+// them as far as that can be known without starting, asking no other machine.
+type checker interface {
+	Check(ctx context.Context) error
+}
+
+// check says what is wrong with the flags: those of serveCmd itself, and those of
+// the structs that are embedded in it.
+func (c *serveCmd) check(ctx context.Context) error {
+	quiet := slog.New(slog.DiscardHandler)
+	_, recognizers := newSupervisor(c.Recognizer, quiet)
+	_, ice := c.iceServers()
+	_, _, hooks := c.webhookEndpoints()
+	errs := []error{
+		recognizers, ice, hooks, c.checkListen(), checkMedia(c.MediaListen), c.checkData(), c.checkRecordings(), c.checkOrigins(),
+	}
+	for name, d := range map[string]int64{"linger": int64(c.Linger), "drain": int64(c.Drain)} {
+		if d < 0 {
+			errs = append(errs, fmt.Errorf("--%s: a duration from 0", name))
+		}
+	}
+	v := reflect.ValueOf(c).Elem()
+	for i := range v.NumField() {
+		if v.Type().Field(i).IsExported() {
+			if g, ok := v.Field(i).Addr().Interface().(checker); ok {
+				errs = append(errs, g.Check(ctx))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *serveCmd) checkListen() error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w; want HOST:PORT, such as 127.0.0.1:8080", err)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("--listen: %q is no port", port)
+	}
+	if ip := net.ParseIP(host); !c.Insecure && !c.configured() && !strings.EqualFold(host, "localhost") && (host == "" || ip != nil && !ip.IsLoopback()) {
+		return errReachable(c.Listen)
+	}
+	return nil
+}
+
+func checkMedia(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("udp", port)
+	}
+	if err == nil && host != "" {
+		_, err = netip.ParseAddr(host)
+	}
+	if err != nil {
+		return fmt.Errorf("--media-listen: %w; want IP:PORT, or :PORT for every interface", err)
+	}
+	return nil
+}
+
+func (c *serveCmd) checkData() error {
+	st, err := os.Stat(c.Data)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil // it is made
+	case err != nil:
+		return fmt.Errorf("--data: %w", err)
+	case !st.IsDir():
+		return fmt.Errorf("--data: %s is no folder", c.Data)
+	}
+	return nil
+}
+
+func (c *serveCmd) checkRecordings() error {
+	if c.Recordings == "" || c.Recordings == "none" {
+		return nil
+	}
+	if err := recordingsBuilt(c.Recordings); err != nil {
+		return err
+	}
+	if err := recording.CheckURL(c.Recordings); err != nil {
+		return fmt.Errorf("--recordings: %w", err)
+	}
+	return nil
+}
+
+func (c *serveCmd) checkOrigins() error {
+	var errs []error
+	for _, o := range c.CORSOrigin {
+		if err := http.NewCrossOriginProtection().AddTrustedOrigin(o); err != nil {
+			errs = append(errs, fmt.Errorf("--cors-origin %s: %w", o, err))
+		}
+	}
+	return errors.Join(errs...)
+}

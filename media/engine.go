@@ -323,6 +323,13 @@ func (e *Engine) CloseSession(id string, reason audio.Reason) bool {
 	return true
 }
 
+// Has reports whether there is such a session.
+func (e *Engine) Has(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sessions[id] != nil
+}
+
 // Sessions is the number of sessions that there are.
 func (e *Engine) Sessions() int {
 	e.mu.Lock()

@@ -127,6 +127,7 @@ type Server struct {
 	cfg      Config
 	gate     *gate
 	draining atomic.Bool
+	turned   turnedAway
 }
 
 // New makes a server.
@@ -134,6 +135,10 @@ func New(cfg Config) *Server { return &Server{cfg: cfg, gate: newGate(cfg.Limits
 
 // Drain makes the server refuse new sessions from now on; all else goes on.
 func (s *Server) Drain() { s.draining.Store(true) }
+
+// TurnedAway is how often a participant asked for a session since Drain and was
+// refused. One who moves and comes back here again and again has nowhere to go.
+func (s *Server) TurnedAway(room, participant string) int { return s.turned.times(room, participant) }
 
 // Routes is everything that the server answers. They are flat: chi takes a folder
 // of them (Route, Mount) for an address that has all methods.

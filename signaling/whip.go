@@ -41,8 +41,8 @@ func (s *Server) room(next http.Handler) http.Handler {
 
 // whip begins a session: RFC 9725, 4.2.
 func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
-	if s.draining.Load() {
-		return drainingProblem()
+	if err := s.refuseWhileDraining(r); err != nil {
+		return err
 	}
 	offer, err := readOffer(w, r)
 	if err != nil {

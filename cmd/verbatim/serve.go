@@ -43,6 +43,7 @@ type serveCmd struct {
 	RED               bool          `name:"red" help:"Ask clients that can for redundant audio (RFC 2198): twice the bandwidth, and lost packets need not be sent again."`
 	DirectRTP         bool          `name:"direct-rtp" help:"Decrypt RTP in each session's own goroutine, past pion's queues (default). --no-direct-rtp has it go through pion, which costs more CPU and should change nothing else." default:"true" negatable:""`
 	Linger            time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
+	Draining          drainFlags    `embed:""`
 	Drain             time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
 	Fsync             time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
 	KeepAudio         time.Duration `help:"How long audio is kept after its transcript was finished; 0: no longer than that, negative: for ever. What is still to be transcribed is always kept." default:"24h"`
@@ -190,7 +191,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		log.Warn("--insecure: anyone who reaches this server may join, hear and erase every meeting; --auth-secret-file has it ask for tokens")
 	}
 	fmt.Printf("Verbatim is listening: http://%s/\n", listener.Addr())
-	return s.serve(ctx, listener, c.Drain)
+	return s.serve(ctx, listener, c)
 }
 
 // startClock is the clock of everything that is stored. It has the logs of
@@ -306,10 +307,11 @@ func (s ingestSink) OpenTrack(ctx context.Context, session string, at time.Time)
 	return s.pipeline.OpenTrack(ctx, session, at)
 }
 
-// serve answers until ctx ends. Then, in this order: no new sessions; the open
-// ones end with all that they had sent; their tracks are transcribed to the last
-// caption, which the event streams still carry; the streams end.
-func (s *server) serve(ctx context.Context, l net.Listener, drain time.Duration) error {
+// serve answers until ctx ends. Then, in this order: no new sessions; participants
+// are asked to go elsewhere; the sessions that are left end with all that they had
+// sent; their tracks are transcribed to the last caption, which the event streams
+// still carry; the streams end.
+func (s *server) serve(ctx context.Context, l net.Listener, c *serveCmd) error {
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	srv := s.http.HTTPServer(base)
@@ -322,7 +324,11 @@ func (s *server) serve(ctx context.Context, l net.Listener, drain time.Duration)
 	}
 	s.http.Drain()
 	fmt.Println("Shutting down: waiting for the last captions (Ctrl-C again to stop at once).")
-	dctx, cancel := context.WithTimeout(base, drain)
+	if ctx.Err() != nil { // else nobody can be told
+		time.Sleep(c.Draining.DrainDelay)
+		s.moveAway(base, c.Draining.DrainMove)
+	}
+	dctx, cancel := context.WithTimeout(base, c.Drain)
 	defer cancel()
 	if merr := errors.Join(s.ingest.Close(dctx), s.media.Close(dctx)); merr != nil {
 		s.log.Warn("sessions were cut off", "err", merr)

@@ -9,6 +9,7 @@ const (
 	EventCoverage = "coverage" // Data is a Progress
 	EventEnded    = "ended"    // Data is an Ended
 	EventErased   = "erased"   // Data is an Erased
+	EventMoving   = "moving"   // Data is a Moving
 )
 
 // Event is something that happened in a room, for those who watch it live.
@@ -55,4 +56,12 @@ type Ended struct {
 // Erased says that nothing is left of a meeting.
 type Erased struct {
 	Meeting string `json:"meeting"`
+}
+
+// Moving asks participants to go to another server: the one that has their
+// sessions shuts down.
+type Moving struct {
+	Participants []string `json:"participants"` // their ids
+	// WithinMS is for how long they are waited for.
+	WithinMS int64 `json:"within_ms"`
 }

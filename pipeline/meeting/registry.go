@@ -233,6 +233,18 @@ func (r *Registry) Current(id string) bool {
 	return rm != nil && rm.meeting.ID == s.Meeting && rm.sessions[s.Participant.ID] == id
 }
 
+// Members are the participants' newest sessions, in meetings that are live.
+func (r *Registry) Members() (all []Membership) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rm := range r.rooms {
+		for _, session := range rm.sessions {
+			all = append(all, r.sessions[session])
+		}
+	}
+	return all
+}
+
 // SessionClosed says that a session is over. Its participant has left, unless
 // they have a newer one.
 func (r *Registry) SessionClosed(ctx context.Context, id string) error {

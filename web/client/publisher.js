@@ -11,6 +11,11 @@ import { end, publish } from './whip.js';
 // that two pages that take the same participant from each other slow down.
 const steadyMs = 10_000;
 
+// Of a move to another server. Not all who are asked to move come at once; where
+// the load balancer has not noticed yet, trying again helps. Both sessions are
+// sent to for overlapMs, so that no packet falls in between.
+const moving = { spreadMs: 500, againMs: 1_000, overlapMs: 500 };
+
 export class Publisher {
   #o;
   /** @type {MediaStreamTrack|undefined} */
@@ -18,9 +23,13 @@ export class Publisher {
   /** @type {Session|undefined} */
   #session;
   #since = 0;
+  #running = new AbortController().signal; // of run
   /** @type {RTCIceServer[]} */
   #iceServers = [];
   #renew = () => {};
+  /** @type {(next: Session) => void} */
+  #replace = () => {};
+  #moving = false;
 
   /**
    * @param {object} o
@@ -33,6 +42,8 @@ export class Publisher {
    * @param {() => void} o.onUp audio flows
    * @param {(err: VerbatimError, waitMs: number) => void} o.onDown it does not; waitMs is
    *   0 where ICE may still recover
+   * @param {typeof publish} [o.publish] for tests
+   * @param {typeof moving} [o.moving] for tests
    */
   constructor(o) {
     this.#o = o;
@@ -59,6 +70,43 @@ export class Publisher {
     this.#renew();
   }
 
+  /**
+   * Goes to another server, because the present one shuts down: a new session at
+   * the same address first, and then the end of the old one. Where there is no other
+   * server, the old one goes on until the server ends it.
+   * @param {number} withinMs
+   */
+  async move(withinMs) {
+    const old = this.#session;
+    if (!old || this.#moving) return;
+    this.#moving = true;
+    const { spreadMs, againMs, overlapMs } = this.#o.moving ?? moving;
+    const over = new AbortController();
+    old.lost.then(() => over.abort());
+    const signal = AbortSignal.any([over.signal, this.#running, AbortSignal.timeout(withinMs)]);
+    try {
+      await wait(Math.random() * spreadMs, signal);
+      for (;;) {
+        try {
+          const next = await this.#publish(signal);
+          if (this.#session !== old) return next.close(); // it was given up meanwhile
+          this.#replace(next);
+          await wait(overlapMs, this.#running).catch(() => {});
+          end(old.url, await this.#o.headers());
+          old.close();
+          return;
+        } catch (err) {
+          if (signal.aborted || !(/** @type {VerbatimError} */ (err).retry)) return;
+        }
+        await wait(againMs, signal);
+      }
+    } catch {
+      // The time is over, or the session: what comes next is a new one.
+    } finally {
+      this.#moving = false;
+    }
+  }
+
   /** Tells the server that this is over. @param {Record<string,string>} headers */
   async end(headers) {
     if (this.#session) await end(this.#session.url, headers);
@@ -69,6 +117,7 @@ export class Publisher {
    * @param {AbortSignal} signal
    */
   async run(signal) {
+    this.#running = signal;
     const backoff = new Backoff();
     while (!signal.aborted) {
       /** @type {VerbatimError} */
@@ -93,7 +142,15 @@ export class Publisher {
   }
 
   async #open(signal) {
-    const session = await publish({
+    const session = await this.#publish(signal);
+    this.#take(session);
+    this.#o.onUp();
+    return session;
+  }
+
+  /** @param {AbortSignal} signal @returns {Promise<Session>} */
+  #publish(signal) {
+    return (this.#o.publish ?? publish)({
       endpoint: this.#o.endpoint,
       headers: this.#o.headers,
       track: /** @type {MediaStreamTrack} */ (this.#track),
@@ -105,13 +162,15 @@ export class Publisher {
       onIceServers: (servers) => (this.#iceServers = servers),
       onSteady: (steady) => (steady ? this.#o.onUp() : this.#o.onDown(connectionLost(), 0)),
     });
+  }
+
+  /** @param {Session} session */
+  #take(session) {
     this.#since = Date.now();
     this.#o.onJoined(session.participant);
     // The microphone may have been changed while the session was being opened.
     this.#session = session;
     if (session.sender.track !== this.#track) this.#send();
-    this.#o.onUp();
-    return session;
   }
 
   // A session that is just being closed refuses; the next one begins with the track.
@@ -119,11 +178,18 @@ export class Publisher {
     this.#session?.sender.replaceTrack(this.#track ?? null).catch(() => {});
   }
 
-  /** @param {Session} session @param {AbortSignal} signal @returns {Promise<VerbatimError>} */
+  /**
+   * Resolves when the session is gone, and none has taken its place by a move.
+   * @param {Session} session @param {AbortSignal} signal @returns {Promise<VerbatimError>}
+   */
   #lost(session, signal) {
     return new Promise((resolve) => {
       this.#renew = () => resolve(connectionLost());
-      session.lost.then(this.#renew);
+      this.#replace = (next) => {
+        this.#take(next);
+        next.lost.then(() => this.#session === next && this.#renew());
+      };
+      session.lost.then(() => this.#session === session && this.#renew());
       signal.addEventListener('abort', this.#renew);
       if (signal.aborted) this.#renew();
     });

@@ -296,6 +296,9 @@ export class Verbatim extends /** @type {new () => Target<Events>} */ (EventTarg
         this.meeting = after(this.meeting, event, data);
         this.#emit(event, data);
         break;
+      case 'moving':
+        if (data.participants.includes(this.participant)) this.#publisher?.move(data.within_ms);
+        break;
       case 'erased':
         this.#retract(this.captions.forget(data.meeting));
         if (this.meeting?.id === data.meeting) this.meeting = null;

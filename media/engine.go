@@ -337,6 +337,20 @@ func (e *Engine) Sessions() int {
 	return len(e.sessions)
 }
 
+// maxFailed is how many reads of a socket may fail in a row; there is a
+// millisecond between them.
+const maxFailed = 1000
+
+// Alive says if the media port cannot be read any more.
+func (e *Engine) Alive() error {
+	for _, m := range e.muxes {
+		if n := m.failed.Load(); n > maxFailed {
+			return fmt.Errorf("%s: %d reads failed in a row", m.socket.LocalAddr(), n)
+		}
+	}
+	return nil
+}
+
 // Stats are the numbers of an Engine. All but Sessions count since Listen.
 type Stats struct {
 	Sessions int

@@ -47,6 +47,7 @@ type mux struct {
 	dropped *atomic.Uint64 // datagrams that came faster than their session takes them
 	buffers sync.Pool      // of *[receiveMTU]byte
 	done    chan struct{}  // closed when the goroutine has ended
+	failed  atomic.Int64   // reads in a row
 
 	mu     sync.Mutex // guards what follows
 	byName map[string]*muxConn
@@ -181,7 +182,10 @@ func (m *mux) run() {
 		case err != nil && m.isClosed():
 			return
 		case err != nil:
+			m.failed.Add(1)
 			time.Sleep(time.Millisecond) // of one datagram, on some systems; it may also stay
+		case m.failed.Load() > 0:
+			m.failed.Store(0)
 		}
 	}
 }

@@ -112,6 +112,10 @@ type Config struct {
 	// Limits bound what clients may take.
 	Limits Limits
 
+	Alive   []Check       // of /healthz
+	Ready   []Check       // of /readyz, which also says that the server is draining
+	Observe func(Request) // is told of every request when it is over; nil: nobody is
+
 	// Loopback says that only this machine can reach the server. Requests must
 	// name it as such then (DNS rebinding).
 	Loopback bool
@@ -128,13 +132,22 @@ type Server struct {
 	gate     *gate
 	draining atomic.Bool
 	turned   turnedAway
+
+	alive, ready *checks
 }
 
 // New makes a server.
-func New(cfg Config) *Server { return &Server{cfg: cfg, gate: newGate(cfg.Limits)} }
+func New(cfg Config) *Server {
+	return &Server{
+		cfg: cfg, gate: newGate(cfg.Limits), alive: newChecks(cfg.Logger, cfg.Alive), ready: newChecks(cfg.Logger, cfg.Ready),
+	}
+}
 
 // Drain makes the server refuse new sessions from now on; all else goes on.
 func (s *Server) Drain() { s.draining.Store(true) }
+
+// Draining reports whether Drain was called.
+func (s *Server) Draining() bool { return s.draining.Load() }
 
 // TurnedAway is how often a participant asked for a session since Drain and was
 // refused. One who moves and comes back here again and again has nowhere to go.
@@ -144,14 +157,14 @@ func (s *Server) TurnedAway(room, participant string) int { return s.turned.time
 // of them (Route, Mount) for an address that has all methods.
 func (s *Server) Routes() http.Handler {
 	r := chi.NewRouter()
-	r.Use(s.headers, s.host, s.origin)
+	r.Use(s.observe, s.headers, s.host, s.origin)
 	r.NotFound(s.handle(func(http.ResponseWriter, *http.Request) error {
 		return problem(http.StatusNotFound, "no-route", "There is nothing at this address; /openapi.yaml describes the API.")
 	}))
 	r.MethodNotAllowed(s.handle(s.otherMethod))
 
-	get(r, "/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	get(r, "/readyz", s.handle(s.ready))
+	get(r, "/healthz", s.Healthz)
+	get(r, "/readyz", s.Readyz)
 	get(r, "/openapi.yaml", s.handle(s.openapi))
 	if s.cfg.Metrics != nil {
 		get(r.With(s.authenticate, s.operator), "/metrics", s.cfg.Metrics.ServeHTTP)
@@ -215,14 +228,6 @@ func (s *Server) HTTPServer(ctx context.Context) *http.Server {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
 	}
-}
-
-func (s *Server) ready(w http.ResponseWriter, _ *http.Request) error {
-	if s.draining.Load() {
-		return drainingProblem()
-	}
-	_, _ = w.Write([]byte("ready\n"))
-	return nil
 }
 
 func drainingProblem() *Problem {

@@ -44,6 +44,8 @@ type serveCmd struct {
 	DirectRTP         bool          `name:"direct-rtp" help:"Decrypt RTP in each session's own goroutine, past pion's queues (default). --no-direct-rtp has it go through pion, which costs more CPU and should change nothing else." default:"true" negatable:""`
 	Linger            time.Duration `help:"How long the meeting of an empty room goes on." default:"60s"`
 	Draining          drainFlags    `embed:""`
+	Operators         adminFlags    `embed:""`
+	Health            healthFlags   `embed:""`
 	Drain             time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
 	Fsync             time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
 	KeepAudio         time.Duration `help:"How long audio is kept after its transcript was finished; 0: no longer than that, negative: for ever. What is still to be transcribed is always kept." default:"24h"`
@@ -53,7 +55,6 @@ type serveCmd struct {
 	WebhookSecretFile string        `help:"File with the secrets, whsec_…, one or (to change one for another) more." type:"path"`
 	ICEServer         []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…" secret:"url"`
 	CORSOrigin        []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
-	Pprof             string        `help:"Loopback address for profiles of the running server (net/http/pprof), for those who look for what takes its time." placeholder:"HOST:PORT"`
 	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
 
 	authFlags  `embed:""`
@@ -86,11 +87,11 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer listener.Close() // the HTTP server closes it first; this is for errors on the way
-	closeProfiles, err := serveProfiles(ctx, c.Pprof)
+	adminPort, err := c.Operators.listenAdmin(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeProfiles()) }()
+	defer adminPort.close()
 	transcriber, err := newSupervisor(c.Recognizer, log)
 	if err != nil {
 		return err
@@ -181,14 +182,26 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		wg.Go(func() { hook.Run(background) })
 	}
 
+	requests := metrics.NewRequests()
+	numbers := s.metrics(logs, transcriber, webhooks, requests)
+	public := numbers
+	if adminPort.l != nil {
+		public = nil
+	}
 	s.http = signaling.New(signaling.Config{
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Recordings: s.pipeline, Insight: s.pipeline, Events: s.hub,
-		Web: web.Handler(), Metrics: s.metrics(logs, transcriber, webhooks), Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
-		ICEServers: iceServers, Tokens: tokens, Links: links, Limits: c.limits(),
+		Web: web.Handler(), Metrics: public, Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
+		ICEServers: iceServers, Tokens: tokens, Links: links, Limits: c.limits(), Alive: s.alive(), Ready: s.ready(c, db),
 		NodeURL: c.NodeURL,
+		Observe: func(r signaling.Request) { requests.Observe(r.Method, r.Route, r.Status, r.Duration) },
 	})
 	if tokens == nil && !loopback {
 		log.Warn("--insecure: anyone who reaches this server may join, hear and erase every meeting; --auth-secret-file has it ask for tokens")
+	}
+	closeAdmin := adminPort.serve(numbers, http.HandlerFunc(s.http.Healthz), http.HandlerFunc(s.http.Readyz))
+	defer func() { err = errors.Join(err, closeAdmin()) }()
+	if adminPort.l != nil {
+		fmt.Printf("For operators: http://%s/metrics\n", adminPort.l.Addr())
 	}
 	fmt.Printf("Verbatim is listening: http://%s/\n", listener.Addr())
 	return s.serve(ctx, listener, c)
@@ -267,9 +280,10 @@ type server struct {
 }
 
 // metrics answers scrapes with the numbers of all parts.
-func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhooks []*webhook.Sender) http.Handler {
+func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhooks []*webhook.Sender, requests *metrics.Requests) http.Handler {
 	sources := metrics.Sources{
 		Pipeline: s.pipeline.Stats, Logs: logs.Stats, Media: s.media.Stats, Ingest: s.ingest.Stats, Events: s.hub.Stats,
+		Requests: requests, Draining: func() bool { return s.http.Draining() }, Version: version(),
 	}
 	for _, hook := range webhooks {
 		sources.Webhooks = append(sources.Webhooks, hook.Stats)

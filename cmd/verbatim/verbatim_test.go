@@ -53,6 +53,7 @@ type process struct {
 	t     testing.TB
 	cmd   *exec.Cmd
 	url   string
+	admin string // URL of --admin, if there is one
 	data  string
 	room  string        // where ingest clients go
 	token string        // with which they do; "" for none
@@ -85,6 +86,9 @@ func serveTo(t testing.TB, stderr *os.File, data, recognizer string, more ...str
 	for s.url == "" && lines.Scan() {
 		if _, url, ok := strings.Cut(lines.Text(), "listening: "); ok {
 			s.url = strings.TrimSuffix(url, "/")
+		}
+		if _, url, ok := strings.Cut(lines.Text(), "For operators: "); ok {
+			s.admin = strings.TrimSuffix(strings.Replace(url, "[::]", "127.0.0.1", 1), "/metrics")
 		}
 	}
 	if s.url == "" {
@@ -282,25 +286,6 @@ func TestRefusesToListenEverywhere(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "--insecure") {
 		t.Errorf("%v: %s", err, out)
 	}
-}
-
-// Profiles are for the machine itself only, and not on the server's address.
-func TestPprof(t *testing.T) {
-	cmd := verbatim(t.Context(), "serve", "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--data", t.TempDir(), "--recognizer", "none:", "--pprof", "0.0.0.0:0")
-	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "--pprof: ") || !strings.Contains(string(out), "other machines") {
-		t.Errorf("%v: %s", err, out)
-	}
-	s := serve(t, t.TempDir(), "none:", "--pprof", "127.0.0.1:0")
-	resp, err := http.Get(s.url + "/debug/pprof/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusNotFound {
-		t.Errorf("the public address answers %s", resp.Status)
-	}
-	s.stop()
 }
 
 // What is wrong with an ICE server is told without its secret, given by flag or

@@ -159,7 +159,7 @@ func (b *bench) step(ctx context.Context, n int) (s Step, err error) {
 	}
 	b.load.measure(b.cfg.Window)
 	var profiling errgroup.Group
-	if b.server.pprof != "" && !b.cfg.NoProfile {
+	if b.server.admin != "" && !b.cfg.NoProfile {
 		profiling.Go(func() error {
 			p, err := b.server.profile(ctx, int(min(b.cfg.Window, profileFor)/time.Second))
 			if err == nil {

@@ -123,7 +123,7 @@ func enoughFiles(n int) error {
 // server is the process that is measured.
 type server struct {
 	*harness.Server
-	pprof string // HOST:PORT, "" for a peer
+	admin string // HOST:PORT of --admin, "" for a peer
 	log   string // file
 }
 
@@ -138,18 +138,18 @@ func startServer(ctx context.Context, c *Config, dir string, on, back *unix.CPUS
 		return nil, err
 	}
 	probeSocket := filepath.Join(dir, "probe.sock")
-	s := &server{pprof: ports[1], log: filepath.Join(dir, "server.log")}
+	s := &server{admin: ports[1], log: filepath.Join(dir, "server.log")}
 	o := harness.ServerOptions{
 		Binary: self, Listen: ports[0], Media: ports[2], Data: filepath.Join(dir, "data"), Log: s.log,
 		Flags: append([]string{
 			"--max-joins-per-second=-1", "--max-sessions-per-room=-1", // who joins is us
-			"--recognizer", "probe:" + probeSocket, "--recordings", "none", "--drain", "10s", "--pprof", s.pprof,
+			"--recognizer", "probe:" + probeSocket, "--recordings", "none", "--drain", "10s", "--admin", s.admin,
 		}, c.ServerFlags...),
 		Env: c.ServerEnv, Health: "/healthz",
 		Start: func(start func() error) error { return pinned(start, on, back) },
 	}
 	if c.Peer != "" {
-		s.pprof = ""
+		s.admin = ""
 		o.Binary, o.Args = "/bin/sh", []string{"-c", "exec " + c.Peer}
 		o.Env = append([]string{"BENCH_LISTEN=" + o.Listen, "BENCH_PROBE=" + probeSocket}, o.Env...)
 	}
@@ -240,11 +240,11 @@ func (s *server) rss() (float64, error) {
 
 // goroutines is how many the server has, 0 for a peer.
 func (s *server) goroutines(ctx context.Context) (int, error) {
-	if s.pprof == "" {
+	if s.admin == "" {
 		return 0, nil
 	}
 	var b bytes.Buffer
-	if err := s.Download(ctx, "/metrics", &b); err != nil {
+	if err := s.operators().Download(ctx, "/metrics", &b); err != nil {
 		return 0, fmt.Errorf("ask for the server's metrics: %w", err)
 	}
 	for lines := bufio.NewScanner(&b); lines.Scan(); {
@@ -258,10 +258,15 @@ func (s *server) goroutines(ctx context.Context) (int, error) {
 // profile takes a CPU profile.
 func (s *server) profile(ctx context.Context, seconds int) (*profile.Profile, error) {
 	var b bytes.Buffer
-	other := *s.Server
-	other.Client.URL = "http://" + s.pprof
-	if err := other.Download(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds), &b); err != nil {
+	if err := s.operators().Download(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds), &b); err != nil {
 		return nil, fmt.Errorf("take a CPU profile: %w", err)
 	}
 	return profile.Parse(&b)
+}
+
+// operators is the server as those see it who run it.
+func (s *server) operators() *harness.Server {
+	other := *s.Server
+	other.Client.URL = "http://" + s.admin
+	return &other
 }

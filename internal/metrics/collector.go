@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"runtime"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"verbatim/media/audio"
@@ -50,6 +52,11 @@ var (
 	cutOff   = desc("event_streams_cut_off_total", "Event streams that were ended because the client was too slow.")
 )
 
+var (
+	build    = desc("build_info", "Always 1; the labels say what runs.", "version", "go")
+	draining = desc("draining", "1 while the server shuts down and takes no new sessions, else 0.")
+)
+
 var all []*prometheus.Desc
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -84,6 +91,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.collectWebhooks(out)
 	c.collectLogs(out)
 	c.collectSessions(out)
+	out.gauge(build, 1, c.s.Version, runtime.Version())
+	down := 0.0
+	if c.s.Draining() {
+		down = 1
+	}
+	out.gauge(draining, down)
 }
 
 func (c collector) collectWebhooks(out sink) {

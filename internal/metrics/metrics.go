@@ -1,6 +1,6 @@
 // Package metrics shows the numbers of a running server to Prometheus.
 //
-// It has no numbers of its own: with every scrape it asks the parts for theirs,
+// But for HTTP requests it has no numbers of its own: with every scrape it asks the parts for theirs,
 // which they have anyway. So the parts do not know of Prometheus, and nothing is
 // paid for between scrapes. docs/OPERATIONS.md says what each number means.
 //
@@ -38,6 +38,9 @@ type Sources struct {
 	Ingest   func() ingest.Stats
 	Events   func() events.Stats
 	Webhooks []func() webhook.Stats
+	Requests *Requests
+	Draining func() bool
+	Version  string
 }
 
 // Handler answers scrapes. It starts nothing.
@@ -47,6 +50,7 @@ func Handler(s Sources, log *slog.Logger) http.Handler {
 		collector{s},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		s.Requests.total, s.Requests.seconds,
 	)
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelError),

@@ -80,6 +80,10 @@ type Config struct {
 	// by the session's own goroutine: slower, and the same otherwise.
 	NoDirect bool
 
+	// Connected is told, from the session's goroutine, when ICE and DTLS have
+	// connected for the first time. nil: nobody is.
+	Connected func(session string)
+
 	// Now is the clock of all timelines (default time.Now). It must go on by the
 	// time that passes and by nothing else, and is read only once.
 	Now func() time.Time

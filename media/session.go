@@ -190,6 +190,9 @@ func (s *Session) run() {
 	}
 	select {
 	case <-s.connected: // also if it has ended by now: something may wait
+		if s.engine.cfg.Connected != nil {
+			s.engine.cfg.Connected(s.id)
+		}
 		if s.decrypt.context = s.keys.decrypter(); s.decrypt.context == nil && !s.engine.cfg.NoDirect {
 			s.engine.log.Info("a session's RTP goes through pion: its keys are not to be had")
 		}

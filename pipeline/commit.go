@@ -62,6 +62,7 @@ func (t *track) readTo(ctx context.Context, tick int64) (read int64, err error) 
 // commit stores finals, and what is missing up to the tick `through`, and moves
 // the checkpoint there.
 func (t *track) commit(ctx context.Context, through int64, finals []transcribe.Utterance) error {
+	said := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	stored, err := t.resume(ctx)
@@ -80,6 +81,7 @@ func (t *track) commit(ctx context.Context, through int64, finals []transcribe.U
 		t.uncertain = !errors.Is(err, store.ErrNotOwner)
 		return owned(err)
 	}
+	written := time.Now()
 	t.p.counts.committed(asked, t.began, c.Segments)
 	t.stored(c)
 	if shown && len(c.Segments) == 0 {
@@ -92,7 +94,22 @@ func (t *track) commit(ctx context.Context, through int64, finals []transcribe.U
 	for i, s := range c.Segments {
 		t.caption(s, last-int64(len(c.Segments)-1-i))
 	}
+	if t.p.cfg.Traced != nil {
+		t.trace(c.Segments, finals, said, written)
+	}
 	return nil
+}
+
+// trace tells when what happened to segments, which are those of finals.
+func (t *track) trace(segments []transcript.Segment, finals []transcribe.Utterance, said, written time.Time) {
+	finals = slices.DeleteFunc(slices.Clone(finals), func(u transcribe.Utterance) bool { return u.Skipped != "" })
+	now := time.Now()
+	for i, s := range segments {
+		t.p.cfg.Traced(Times{
+			Track: t.row.ID, Engine: s.Engine, Due: t.began.Add(time.Duration(s.EndMS) * time.Millisecond),
+			Heard: finals[i].Heard, Said: said, Stored: written, Sent: now,
+		})
+	}
 }
 
 // draft is what a commit stores. What engines refused for good becomes a gap.

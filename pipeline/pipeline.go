@@ -49,10 +49,23 @@ type Config struct {
 	Watched    func(room string) bool // whether anybody gets what is published of it; nil: always
 	Supervisor *transcribe.Supervisor // nil: nothing is transcribed
 	Recordings *recording.Bucket      // nil: none are kept
+	// Traced is told what happened when to each segment, right after it was
+	// published; it must not wait for anything. nil: nobody is.
+	Traced func(Times)
 	// Now is the clock of everything that is stored (default time.Now). It must
 	// never run back.
 	Now    func() time.Time
 	Logger *slog.Logger
+}
+
+// Times are when what happened to a segment, by the clock of the process.
+type Times struct {
+	Track, Engine string
+	Due           time.Time // the end of what was said
+	Heard         time.Time // the recognizer had it; zero: not known (transcribe.Config.Times)
+	Said          time.Time // the recognizer answered
+	Stored        time.Time
+	Sent          time.Time // to those who watch
 }
 
 // Pipeline is made by New and ended by Close.

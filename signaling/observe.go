@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -14,6 +15,30 @@ type Request struct {
 	Route    string // its pattern, "" where there is none
 	Status   int
 	Duration time.Duration
+}
+
+// Join is a WHIP offer that is about to be answered.
+type Join struct {
+	Began   time.Time // when the request came
+	Session string    // "" when there is none
+	Status  int
+	// Parent is the traceparent header (W3C Trace Context), as the client sent it.
+	Parent string
+}
+
+// joined tells of an offer.
+func (s *Server) joined(r *http.Request, began time.Time, session string, err error) {
+	if s.cfg.Joined == nil {
+		return
+	}
+	j := Join{Began: began, Session: session, Status: http.StatusCreated, Parent: r.Header.Get("Traceparent")}
+	if err != nil {
+		j.Session, j.Status = "", http.StatusInternalServerError
+		if p := new(Problem); errors.As(err, &p) {
+			j.Status = p.Status
+		}
+	}
+	s.cfg.Joined(j)
 }
 
 // observe tells of requests when they are over.

@@ -115,6 +115,7 @@ type Config struct {
 	Alive   []Check       // of /healthz
 	Ready   []Check       // of /readyz, which also says that the server is draining
 	Observe func(Request) // is told of every request when it is over; nil: nobody is
+	Joined  func(Join)    // is told of every WHIP offer before it is answered; nil: nobody is
 
 	// Loopback says that only this machine can reach the server. Requests must
 	// name it as such then (DNS rebinding).

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -40,7 +41,13 @@ func (s *Server) room(next http.Handler) http.Handler {
 }
 
 // whip begins a session: RFC 9725, 4.2.
-func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) whip(w http.ResponseWriter, r *http.Request) (err error) {
+	began := time.Now()
+	defer func() {
+		if err != nil {
+			s.joined(r, began, "", err)
+		}
+	}()
 	if err := s.refuseWhileDraining(r); err != nil {
 		return err
 	}
@@ -83,6 +90,7 @@ func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
 		s.cfg.Media.CloseSession(member.Session, audio.ReasonReplaced)
 		return problem(http.StatusConflict, "session-over", "The participant joined again, or the meeting was ended, while this session was set up.")
 	}
+	s.joined(r, began, member.Session, nil) // before the client can do anything with the answer
 	h := w.Header()
 	h.Set("Content-Type", sdpType)
 	h.Set("Location", s.baseURL(r)+"/v1/sessions/"+member.Session)
@@ -92,8 +100,8 @@ func (s *Server) whip(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Verbatim-Participant", member.Participant.ID)
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusCreated)
-	_, err = io.WriteString(w, answer.SDP)
-	return err
+	_, _ = io.WriteString(w, answer.SDP) // the client is gone: its session times out
+	return nil
 }
 
 func readOffer(w http.ResponseWriter, r *http.Request) (media.Offer, error) {

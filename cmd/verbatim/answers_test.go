@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"verbatim/internal/speech"
 	"verbatim/media/ingest"
 	"verbatim/pipeline/meeting"
+	"verbatim/signaling/whipclient"
 )
 
 const fragment = "application/trickle-ice-sdpfrag"
@@ -43,9 +45,26 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	for end := time.Now().Add(5 * time.Second); slices.Contains(h.doc.Unseen(), "event erased") && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
+	// A server that shuts down asks those who are there to move.
+	session, err := (&whipclient.Client{URL: s.url}).Join(t.Context(), "r", "ada", "Ada", whipclient.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(5 * time.Second); slices.Contains(h.doc.Unseen(), "event moving") && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := session.Close(); err != nil {
+		t.Error(err)
+	}
 	cancel()
 	watching.Wait()
-	s.stop()
+	<-s.out
+	if err := s.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
 
 	h.s = serve(t, data, "command:"+os.Args[0], "--keep-audio", "0", "--recordings", "file://"+filepath.Join(data, "kept"))
 	h.kept(t)

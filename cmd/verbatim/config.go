@@ -54,7 +54,7 @@ type checker interface {
 // the structs that are embedded in it.
 func (c *serveCmd) check(ctx context.Context) error {
 	quiet := slog.New(slog.DiscardHandler)
-	_, recognizers := newSupervisor(c.Recognizer, quiet)
+	_, recognizers := newSupervisor(c.Recognizer, false, quiet)
 	_, ice := c.iceServers()
 	_, _, hooks := c.webhookEndpoints()
 	errs := []error{

@@ -13,7 +13,8 @@ import (
 
 // newSupervisor makes what transcribes by the --recognizer values: the engine
 // and its fallback. It is nil for none:.
-func newSupervisor(texts []string, log *slog.Logger) (*transcribe.Supervisor, error) {
+// times has it note what traces need.
+func newSupervisor(texts []string, times bool, log *slog.Logger) (*transcribe.Supervisor, error) {
 	if len(texts) > 2 {
 		return nil, errors.New("--recognizer: there can be one, and a second one as its fallback")
 	}
@@ -30,7 +31,7 @@ func newSupervisor(texts []string, log *slog.Logger) (*transcribe.Supervisor, er
 	}
 	switch len(all) {
 	case len(texts):
-		return transcribe.New(transcribe.Config{Engines: all, Logger: log}), nil
+		return transcribe.New(transcribe.Config{Engines: all, Times: times, Logger: log}), nil
 	case 0:
 		return nil, nil
 	}

@@ -46,6 +46,7 @@ type serveCmd struct {
 	Draining          drainFlags    `embed:""`
 	Operators         adminFlags    `embed:""`
 	Health            healthFlags   `embed:""`
+	Traces            traceFlags    `embed:""`
 	Drain             time.Duration `help:"How long a shutdown waits for the last captions; what is not transcribed by then is at the next start." default:"30s"`
 	Fsync             time.Duration `help:"How often audio is forced to the disk; negative: left to the system." default:"1s"`
 	KeepAudio         time.Duration `help:"How long audio is kept after its transcript was finished; 0: no longer than that, negative: for ever. What is still to be transcribed is always kept." default:"24h"`
@@ -92,7 +93,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer adminPort.close()
-	transcriber, err := newSupervisor(c.Recognizer, log)
+	transcriber, err := newSupervisor(c.Recognizer, c.Traces.wanted(), log)
 	if err != nil {
 		return err
 	}
@@ -150,6 +151,11 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	})
 
 	s := &server{log: log, hub: &events.Hub{}}
+	closeTraces, err := s.trace(ctx, &c.Traces)
+	if err != nil {
+		return err
+	}
+	defer closeTraces()
 	s.registry, err = meeting.NewRegistry(ctx, meeting.Config{
 		Store: db, Publish: s.hub.Publish, CloseSession: s.closeSession, Linger: c.Linger, Now: now, Logger: log,
 	})
@@ -158,7 +164,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	s.pipeline = pipeline.New(pipeline.Config{
 		Logs: logs, Store: db, Registry: s.registry, Publish: s.hub.Publish, Watched: s.hub.Watched,
-		Supervisor: transcriber, Recordings: recordings, Now: now, Logger: log,
+		Supervisor: transcriber, Recordings: recordings, Traced: s.segmentHook(), Now: now, Logger: log,
 	})
 	defer func() { // in case of an error on the way; serve has closed it else
 		ended, cancel := context.WithCancel(background)
@@ -169,7 +175,10 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	release()
-	if s.media, err = media.Listen(media.Config{Listen: c.MediaListen, MaxSessions: c.MaxSessions, PreferRED: c.RED, NoDirect: !c.DirectRTP, Sink: s, Now: now, Logger: log}); err != nil {
+	if s.media, err = media.Listen(media.Config{
+		Listen: c.MediaListen, MaxSessions: c.MaxSessions, PreferRED: c.RED, NoDirect: !c.DirectRTP,
+		Sink: s, Connected: s.joins.connected, Now: now, Logger: log,
+	}); err != nil {
 		return fmt.Errorf("%w (is another server running? --media-listen changes the port)", err)
 	}
 	s.ingest = ingest.New(ingest.Config{Sink: ingestSink{s}, Now: now, Logger: log})
@@ -193,6 +202,12 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		Web: web.Handler(), Metrics: public, Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
 		ICEServers: iceServers, Tokens: tokens, Links: links, Limits: c.limits(), Alive: s.alive(), Ready: s.ready(c, db),
 		NodeURL: c.NodeURL,
+		Joined: func(j signaling.Join) {
+			s.joins.begun(j)
+			if j.Session != "" && !s.media.Has(j.Session) { // it was over before it was told of
+				s.joins.closed(j.Session, audio.ReasonReplaced)
+			}
+		},
 		Observe: func(r signaling.Request) { requests.Observe(r.Method, r.Route, r.Status, r.Duration) },
 	})
 	if tokens == nil && !loopback {
@@ -277,13 +292,14 @@ type server struct {
 	media    *media.Engine
 	ingest   *ingest.Engine
 	http     *signaling.Server
+	joins    joins
 }
 
 // metrics answers scrapes with the numbers of all parts.
 func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhooks []*webhook.Sender, requests *metrics.Requests) http.Handler {
 	sources := metrics.Sources{
 		Pipeline: s.pipeline.Stats, Logs: logs.Stats, Media: s.media.Stats, Ingest: s.ingest.Stats, Events: s.hub.Stats,
-		Requests: requests, Draining: func() bool { return s.http.Draining() }, Version: version(),
+		Requests: requests, Joins: s.joins.counts, Draining: func() bool { return s.http.Draining() }, Version: version(),
 	}
 	for _, hook := range webhooks {
 		sources.Webhooks = append(sources.Webhooks, hook.Stats)
@@ -296,12 +312,14 @@ func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhook
 
 // OpenTrack implements media.Sink.
 func (s *server) OpenTrack(ctx context.Context, session string, at time.Time) (media.Log, error) {
+	s.joins.heard(session)
 	return s.pipeline.OpenTrack(ctx, session, at)
 }
 
 // SessionClosed implements media.Sink.
 func (s *server) SessionClosed(session string, r audio.Reason) {
 	s.http.SessionClosed(session)
+	s.joins.closed(session, r)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := s.registry.SessionClosed(ctx, session); err != nil {

@@ -1,6 +1,6 @@
 // Package metrics shows the numbers of a running server to Prometheus.
 //
-// But for HTTP requests it has no numbers of its own: with every scrape it asks the parts for theirs,
+// But for HTTP requests and joins it has no numbers of its own: with every scrape it asks the parts for theirs,
 // which they have anyway. So the parts do not know of Prometheus, and nothing is
 // paid for between scrapes. docs/OPERATIONS.md says what each number means.
 //
@@ -39,6 +39,7 @@ type Sources struct {
 	Events   func() events.Stats
 	Webhooks []func() webhook.Stats
 	Requests *Requests
+	Joins    *Joins
 	Draining func() bool
 	Version  string
 }
@@ -50,7 +51,7 @@ func Handler(s Sources, log *slog.Logger) http.Handler {
 		collector{s},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		s.Requests.total, s.Requests.seconds,
+		s.Requests.total, s.Requests.seconds, s.Joins.total, s.Joins.Seconds,
 	)
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelError),

@@ -7,8 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Requests counts HTTP requests. It is the one part that has numbers of its own:
-// nobody else does.
+// Requests counts HTTP requests.
 type Requests struct {
 	total   *prometheus.CounterVec
 	seconds *prometheus.HistogramVec

@@ -108,6 +108,7 @@ func (q *results) take(ctx context.Context, res Result) error {
 		return q.r.commit(ctx, through, nil)
 	}
 	q.said(u)
+	u.Heard = q.r.heard(u.End)
 	return q.r.commit(ctx, through, []Utterance{u})
 }
 
@@ -344,6 +345,9 @@ func (r *run) wrote(end, lastSpeech int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.written, r.lastSpeech = end, lastSpeech
+	if r.marks != nil {
+		r.marks.add(end, time.Now())
+	}
 	if r.awaited.IsZero() && lastSpeech > r.answered {
 		r.awaited = time.Now()
 	}

@@ -58,6 +58,9 @@ type Utterance struct {
 	Engine string
 	// Skipped says why there is no text: this stretch is given up.
 	Skipped string
+	// Heard is when the engine got the end of it, if Config.Times asks for that and
+	// it is known.
+	Heard time.Time
 }
 
 // Config of a Supervisor. What is zero but Engines gets its default.
@@ -79,6 +82,8 @@ type Config struct {
 	// is given back in the next pause, and after twice as long in any case (and
 	// twice as long again each time that this comes to nothing).
 	Turn time.Duration
+	// Times has it noted when engines get what, for Utterance.Heard.
+	Times bool
 	// GiveUpAfter is for how long a stretch of audio is tried that the engine
 	// fails on, though it recognizes others (10 min, and giveUpTries times).
 	GiveUpAfter time.Duration
@@ -164,6 +169,9 @@ const maxSinkWait = 2 * time.Second
 // that of ctx, ErrNotOwner, or the log's.
 func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int64, sink Sink) error {
 	r := &run{s: s, track: track, log: log, sink: sink, through: through, giveUp: firstGiveUp}
+	if s.cfg.Times {
+		r.marks = new(marks)
+	}
 	backoff, since := s.cfg.MinBackoff, time.Now()
 	for {
 		before := r.position()
@@ -327,6 +335,7 @@ type run struct {
 	answered int64
 	// inserts are what the stream got that is not of the track.
 	inserts []insert
+	marks   *marks // nil: nobody wants to know
 }
 
 // state tells the sink what is going on, if that is news. e is the engine that

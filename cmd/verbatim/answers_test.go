@@ -67,6 +67,9 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}
 
 	h.s = serve(t, data, "command:"+os.Args[0], "--keep-audio", "0", "--recordings", "file://"+filepath.Join(data, "kept"))
+	last := "/v1/meetings/" + h.s.meetings()[0].ID // nobody spoke in it
+	h.do(http.StatusOK, http.MethodPost, last+"/end", "")
+	h.do(http.StatusNoContent, http.MethodDelete, last, "")
 	h.kept(t)
 	h.s.stop()
 

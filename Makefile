@@ -65,6 +65,8 @@ test: deps-test build ## install what the tests need, then run them all
 	@go test ./cmd/verbatim -run 'TwoHours|LongDay'
 	$(call heading,a million mutated packets)
 	@$(MAKE) --no-print-directory attack-media
+	$(call heading,alerts and dashboard)
+	@go run -C tools/promql . $(CURDIR)/deploy/prometheus/alerts.yaml $(CURDIR)/deploy/grafana/verbatim.json
 	$(call heading,web: node --test)
 	@node --test $(wildcard web/client/*.test.js web/app/*.test.js)
 	@$(MAKE) --no-print-directory e2e

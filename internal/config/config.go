@@ -90,6 +90,9 @@ func (f file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, erro
 	if _, set := env(flag); !ok || set {
 		return nil, nil
 	}
+	if v.value == "" && flag.Default == "" {
+		return nil, nil // of a path, kong would make the working directory
+	}
 	return v.value, nil
 }
 

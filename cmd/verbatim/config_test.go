@@ -1,0 +1,129 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+)
+
+const exampleFile = "../../docs/verbatim.example.yaml"
+
+// configRun is `verbatim config check` or print, with none of our own environment.
+func configRun(t *testing.T, args ...string) (out string, err error) {
+	t.Helper()
+	cmd := verbatim(t.Context(), append([]string{"config"}, args...)...)
+	b, err := cmd.CombinedOutput()
+	return string(b), err
+}
+
+// The example has every key there is, no other, and what it says are the defaults;
+// the lines that are commented out are right, too.
+func TestExampleFile(t *testing.T) {
+	keys := func(text string) map[string]any {
+		m := map[string]any{}
+		if err := yaml.Unmarshal([]byte(text), &m); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	b, err := os.ReadFile(exampleFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defaults, err := configRun(t, "print")
+	if err != nil {
+		t.Fatalf("%v: %s", err, defaults)
+	}
+	effective, err := configRun(t, "print", "--config", exampleFile)
+	if err != nil {
+		t.Fatalf("%v: %s", err, effective)
+	}
+	comment := regexp.MustCompile(`(?m) # .*$`)
+	if got, want := comment.ReplaceAllString(effective, ""), comment.ReplaceAllString(defaults, ""); got != want {
+		t.Errorf("with the example it is\n%s\nwithout\n%s", got, want)
+	}
+	for key := range keys(defaults) {
+		if _, ok := keys(string(b))[key]; !ok {
+			t.Errorf("the example has no %s", key)
+		}
+	}
+	if n := strings.Count(effective, "# file: line"); n != len(keys(defaults)) {
+		t.Errorf("%d of %d keys are from the file", n, len(keys(defaults)))
+	}
+
+	// With what is commented out in place of what stands before it.
+	lines := strings.Split(string(b), "\n")
+	var out []string
+	for _, line := range lines {
+		switch rest, ok := strings.CutPrefix(line, "#"); {
+		case ok && strings.HasPrefix(rest, "  - "):
+			out[len(out)-1] = strings.TrimSuffix(out[len(out)-1], " []")
+			out = append(out, rest)
+		case ok && regexp.MustCompile(`^[a-z-]+: `).MatchString(rest):
+			out[len(out)-1] = rest
+		case !ok:
+			out = append(out, line)
+		}
+	}
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if err := os.WriteFile(key, []byte("k"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(strings.ReplaceAll(strings.Join(out, "\n"), "/etc/verbatim/key", key), "credential=…", "credential=x")
+	text = strings.Replace(text, `"pocketsphinx:"`, "wyoming+tcp://127.0.0.1:9", 1) // which is there
+	path := filepath.Join(dir, "v.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("VERBATIM_WEBHOOK_SECRET", "whsec_"+"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	if out, err := configRun(t, "check", "--config", path); err != nil {
+		t.Errorf("%v: %s\n%s", err, out, text)
+	}
+}
+
+// Everything that is wrong is said, and the exit code tells.
+func TestConfigCheck(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"unknown recognizer": {[]string{"--recognizer", "wishper:"}, []string{"--recognizer: "}},
+		"missing program":    {[]string{"--recognizer", "command:/nowhere/at-all"}, []string{"--recognizer: "}},
+		"three recognizers":  {[]string{"--recognizer", "none:", "--recognizer", "none:", "--recognizer", "none:"}, []string{"--recognizer: "}},
+		"addresses":          {[]string{"--listen", "8080", "--media-listen", "localhost:1", "--admin", "x"}, []string{"--listen: ", "--media-listen: ", "--admin: "}},
+		"reachable":          {[]string{"--listen", ":8080", "--admin", ":9090"}, []string{"--insecure ", "--insecure-admin"}},
+		"durations":          {[]string{"--drain=-1s", "--linger=-1s", "--drain-delay=-1s"}, []string{"--drain: ", "--linger: ", "--drain-delay"}},
+		"webhooks":           {[]string{"--webhook", "https://example.org", "--webhook-secret-file", "/nowhere"}, []string{"--webhook-secret-file: "}},
+		"no secret":          {[]string{"--webhook", "https://example.org"}, []string{"VERBATIM_WEBHOOK_SECRET"}},
+		"ice":                {[]string{"--ice-server", "http://x"}, []string{"--ice-server, number 1"}},
+		"origin":             {[]string{"--cors-origin", "example.org"}, []string{"--cors-origin example.org"}},
+		"recordings":         {[]string{"--recordings", "ftp://x"}, []string{"--recordings: "}},
+		"data":               {[]string{"--data", exampleFile}, []string{"is no folder"}},
+		"size":               {[]string{"--min-free", "lots"}, []string{"min-free"}},
+		"traces":             {[]string{"--trace-ratio", "2", "--otlp-endpoint", "http://x"}, []string{"--trace-ratio"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := append([]string{"check"}, c.args...)
+			if !strings.Contains(name, "recognizer") && name != "missing program" {
+				args = append(args, "--recognizer", "none:")
+			}
+			out, err := configRun(t, args...)
+			if err == nil {
+				t.Errorf("it is good: %s", out)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in %s", want, out)
+				}
+			}
+		})
+	}
+	if out, err := configRun(t, "check", "--recognizer", "none:", "--data", t.TempDir()+"/new"); err != nil || !strings.Contains(out, "good") {
+		t.Errorf("%v: %s", err, out)
+	}
+}

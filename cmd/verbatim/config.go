@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"reflect"
 	"strings"
@@ -58,7 +59,7 @@ func (c *serveCmd) check(ctx context.Context) error {
 	_, ice := c.iceServers()
 	_, _, hooks := c.webhookEndpoints()
 	errs := []error{
-		recognizers, ice, hooks, c.checkListen(), checkMedia(c.MediaListen), c.checkData(), c.checkRecordings(), c.checkOrigins(),
+		recognizers, ice, hooks, c.checkListen(), checkMedia(c.MediaListen), c.checkData(), c.checkRecordings(), c.checkOrigins(), c.checkAuth(),
 	}
 	for name, d := range map[string]int64{"linger": int64(c.Linger), "drain": int64(c.Drain)} {
 		if d < 0 {
@@ -126,6 +127,23 @@ func (c *serveCmd) checkRecordings() error {
 	}
 	if err := recording.CheckURL(c.Recordings); err != nil {
 		return fmt.Errorf("--recordings: %w", err)
+	}
+	return nil
+}
+
+func (c *serveCmd) checkAuth() error {
+	secret, err := c.secret()
+	if err != nil {
+		return err
+	}
+	if c.AuthJWKS == "" {
+		return nil
+	}
+	if len(secret) > 0 {
+		return errors.New("--auth-jwks: tokens come from one issuer: give a secret or --auth-jwks, not both")
+	}
+	if u, err := url.Parse(c.AuthJWKS); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+		return errors.New("--auth-jwks: want a URL such as https://id.example.org/jwks")
 	}
 	return nil
 }

@@ -104,6 +104,8 @@ func TestConfigCheck(t *testing.T) {
 		"origin":             {[]string{"--cors-origin", "example.org"}, []string{"--cors-origin example.org"}},
 		"recordings":         {[]string{"--recordings", "ftp://x"}, []string{"--recordings: "}},
 		"data":               {[]string{"--data", exampleFile}, []string{"is no folder"}},
+		"auth":               {[]string{"--auth-secret-file", "/nowhere"}, []string{"--auth-secret-file: "}},
+		"keys":               {[]string{"--auth-jwks", "id.example.org"}, []string{"--auth-jwks: "}},
 		"size":               {[]string{"--min-free", "lots"}, []string{"min-free"}},
 		"traces":             {[]string{"--trace-ratio", "2", "--otlp-endpoint", "http://x"}, []string{"--trace-ratio"}},
 	} {

@@ -20,13 +20,13 @@ type adminFlags struct {
 }
 
 // Check implements checker.
-func (a *adminFlags) Check(context.Context) error {
+func (a *adminFlags) Check(ctx context.Context) error {
 	if a.Admin == "" {
 		return nil
 	}
 	host, port, err := net.SplitHostPort(a.Admin)
 	if err == nil {
-		_, err = net.LookupPort("tcp", port)
+		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
 	}
 	if err != nil {
 		return fmt.Errorf("--admin: %w; want HOST:PORT, such as 127.0.0.1:9090", err)

@@ -59,7 +59,7 @@ func (c *serveCmd) check(ctx context.Context) error {
 	_, ice := c.iceServers()
 	_, _, hooks := c.webhookEndpoints()
 	errs := []error{
-		recognizers, ice, hooks, c.checkListen(), checkMedia(c.MediaListen), c.checkData(), c.checkRecordings(), c.checkOrigins(), c.checkAuth(),
+		recognizers, ice, hooks, c.checkListen(ctx), checkMedia(ctx, c.MediaListen), c.checkData(), c.checkRecordings(), c.checkOrigins(), c.checkAuth(),
 	}
 	for name, d := range map[string]int64{"linger": int64(c.Linger), "drain": int64(c.Drain)} {
 		if d < 0 {
@@ -77,12 +77,12 @@ func (c *serveCmd) check(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (c *serveCmd) checkListen() error {
+func (c *serveCmd) checkListen(ctx context.Context) error {
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return fmt.Errorf("--listen: %w; want HOST:PORT, such as 127.0.0.1:8080", err)
 	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
+	if _, err := net.DefaultResolver.LookupPort(ctx, "tcp", port); err != nil {
 		return fmt.Errorf("--listen: %q is no port", port)
 	}
 	if ip := net.ParseIP(host); !c.Insecure && !c.configured() && !strings.EqualFold(host, "localhost") && (host == "" || ip != nil && !ip.IsLoopback()) {
@@ -91,10 +91,10 @@ func (c *serveCmd) checkListen() error {
 	return nil
 }
 
-func checkMedia(address string) error {
+func checkMedia(ctx context.Context, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err == nil {
-		_, err = net.LookupPort("udp", port)
+		_, err = net.DefaultResolver.LookupPort(ctx, "udp", port)
 	}
 	if err == nil && host != "" {
 		_, err = netip.ParseAddr(host)

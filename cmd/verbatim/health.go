@@ -36,7 +36,7 @@ func (b *size) UnmarshalText(text []byte) error {
 }
 
 // MarshalText implements encoding.TextMarshaler.
-func (b size) MarshalText() ([]byte, error) {
+func (b size) MarshalText() ([]byte, error) { //nolint:unparam // it is an interface's
 	if b%1e6 == 0 {
 		return fmt.Appendf(nil, "%dMB", b/1e6), nil
 	}

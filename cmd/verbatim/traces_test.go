@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/hex"
 	"io"
 	"net"
@@ -64,7 +65,7 @@ func (c *spans) roots(name string) (roots []*trace.Span, children [][]string) {
 		var names []string
 		at := root.StartTimeUnixNano
 		for _, s := range c.all {
-			if string(s.ParentSpanId) != string(root.SpanId) {
+			if !bytes.Equal(s.ParentSpanId, root.SpanId) {
 				continue
 			}
 			names = append(names, s.Name)

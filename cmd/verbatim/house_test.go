@@ -24,6 +24,7 @@ import (
 	"verbatim/pipeline/store"
 	"verbatim/pipeline/tracklog"
 	"verbatim/pipeline/transcribe"
+	"verbatim/signaling"
 )
 
 // The network of the house: every packet takes 10 ms each way, and one of RTP
@@ -54,7 +55,8 @@ func newHouseIn(t *testing.T, dir string, wall time.Duration) *house {
 			t.Fatal(err)
 		}
 	}
-	h := &house{t: t, server: &server{log: slog.New(slog.DiscardHandler), hub: &events.Hub{}}}
+	log := slog.New(slog.DiscardHandler)
+	h := &house{t: t, server: &server{log: log, hub: &events.Hub{}, http: signaling.New(signaling.Config{Logger: log})}}
 	db, err := store.Open(t.Context(), filepath.Join(dir, "verbatim.db"))
 	must(err)
 	h.logs, err = tracklog.New(tracklog.Options{Dir: filepath.Join(dir, "tracks"), SyncEvery: -1, Logger: h.log})

@@ -32,6 +32,7 @@ async function publisher(t, ...script) {
     headers: async () => ({}),
     iceServers: [],
     wake: new EventTarget(),
+    onJoined: () => {},
     onUp: () => log.push('up'),
     onDown: () => log.push('down'),
     moving,

@@ -17,6 +17,7 @@ import (
 
 	"verbatim/internal/config"
 	"verbatim/pipeline/recording"
+	"verbatim/pipeline/store"
 )
 
 // configCmd looks at the configuration of a server without starting one.
@@ -59,7 +60,7 @@ func (c *serveCmd) check(ctx context.Context) error {
 	_, ice := c.iceServers()
 	_, _, hooks := c.webhookEndpoints()
 	errs := []error{
-		recognizers, ice, hooks, c.checkListen(ctx), checkMedia(ctx, c.MediaListen), c.checkData(), c.checkRecordings(), c.checkOrigins(), c.checkAuth(),
+		recognizers, ice, hooks, c.checkListen(ctx), checkMedia(ctx, c.MediaListen), c.checkData(), c.checkRecordings(), c.checkOrigins(), c.checkAuth(), c.checkNode(),
 	}
 	for name, d := range map[string]int64{"linger": int64(c.Linger), "drain": int64(c.Drain)} {
 		if d < 0 {
@@ -129,6 +130,16 @@ func (c *serveCmd) checkRecordings() error {
 		return fmt.Errorf("--recordings: %w", err)
 	}
 	return nil
+}
+
+func (c *serveCmd) checkNode() error {
+	if c.DB != "" && !store.IsPostgres(c.DB) {
+		return errors.New("--db: want postgres://USER:PASSWORD@HOST/DATABASE")
+	}
+	if c.Node != "" && !nodeName.MatchString(c.Node) {
+		return errors.New("--node: want small letters, digits, dots, - and _")
+	}
+	return c.checkURL()
 }
 
 func (c *serveCmd) checkAuth() error {

@@ -106,6 +106,8 @@ func TestConfigCheck(t *testing.T) {
 		"data":               {[]string{"--data", exampleFile}, []string{"is no folder"}},
 		"auth":               {[]string{"--auth-secret-file", "/nowhere"}, []string{"--auth-secret-file: "}},
 		"keys":               {[]string{"--auth-jwks", "id.example.org"}, []string{"--auth-jwks: "}},
+		"database":           {[]string{"--db", "mysql://x:SECRET@h", "--node-url", "h"}, []string{"--db: "}},
+		"node":               {[]string{"--node", "A B"}, []string{"--node: "}},
 		"size":               {[]string{"--min-free", "lots"}, []string{"min-free"}},
 		"traces":             {[]string{"--trace-ratio", "2", "--otlp-endpoint", "http://x"}, []string{"--trace-ratio"}},
 	} {

@@ -19,7 +19,7 @@ import (
 
 // storeFlags say where meetings are kept, and by which node.
 type storeFlags struct {
-	DB      string `name:"db" help:"PostgreSQL that keeps meetings and transcripts, for one server or several (default: SQLite in --data). Audio stays in --data. The variable keeps the password from the list of processes." placeholder:"postgres://USER:PASSWORD@HOST/DATABASE" group:"Several nodes"`
+	DB      string `name:"db" help:"PostgreSQL that keeps meetings and transcripts, for one server or several (default: SQLite in --data). Audio stays in --data. The variable keeps the password from the list of processes." placeholder:"postgres://USER:PASSWORD@HOST/DATABASE" secret:"url" group:"Several nodes"`
 	Node    string `help:"Name of this server among those of a database (default: a random one that is kept in --data)." placeholder:"NAME" group:"Several nodes"`
 	NodeURL string `name:"node-url" help:"URL by which clients reach this server and no other; those of sessions begin with it (default: as the client has called it)." placeholder:"https://HOST" group:"Several nodes"`
 }

@@ -79,6 +79,7 @@ func TestSecretsAreNotLogged(t *testing.T) {
 
 	args := append([]string{
 		"config", "print", "--recognizer", engine + "?key_file=" + keyFile, "--recordings", "s3://bucket?region=x&accesskey=" + secret,
+		"--db", "postgres://" + secret + ":" + secret + "@127.0.0.1/db?sslpassword=" + secret,
 	}, flags...)
 	out, err := verbatim(t.Context(), args...).CombinedOutput()
 	if err != nil || strings.Contains(string(out), secret) || strings.Count(string(out), "(set)") < 5 {

@@ -2,8 +2,9 @@
 
 GOLANGCI := go tool -modfile=tools/go.mod golangci-lint
 TAGS     := pocketsphinx
-# Tests that run programs which the server does without: opusinfo, flac; curl, jq; PostgreSQL.
-TESTTAGS := $(TAGS),xiph,curl,postgres
+# Tests that run programs which the server does without: opusinfo, flac; curl, jq;
+# PostgreSQL; an ACME server.
+TESTTAGS := $(TAGS),xiph,curl,postgres,acme
 OPUS     := libopus,nolibopusfile
 
 # LIBOPUS=1 builds the server with libopus (cgo) instead of pion/opus: less CPU,

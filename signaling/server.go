@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -125,6 +126,9 @@ type Config struct {
 	NodeURL string
 	// Origins are those of other sites whose pages may call the API.
 	Origins []string
+	// TrustedProxies are where the reverse proxies are that may say who their
+	// client is (X-Forwarded-For, -Host and -Proto).
+	TrustedProxies []netip.Prefix
 }
 
 // Server makes the HTTP handler. It starts nothing.
@@ -158,7 +162,7 @@ func (s *Server) TurnedAway(room, participant string) int { return s.turned.time
 // of them (Route, Mount) for an address that has all methods.
 func (s *Server) Routes() http.Handler {
 	r := chi.NewRouter()
-	r.Use(s.observe, s.headers, s.host, s.origin)
+	r.Use(s.forwarded, s.observe, s.headers, s.host, s.origin)
 	r.NotFound(s.handle(func(http.ResponseWriter, *http.Request) error {
 		return problem(http.StatusNotFound, "no-route", "There is nothing at this address; /openapi.yaml describes the API.")
 	}))
@@ -261,9 +265,15 @@ func (s *Server) otherMethod(w http.ResponseWriter, r *http.Request) error {
 	return problem(http.StatusMethodNotAllowed, "method", r.Method+" is not possible here; the Allow header says what is.")
 }
 
+// hsts has browsers call this name by https alone for a year (RFC 6797).
+const hsts = "max-age=31536000"
+
 func (s *Server) headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if r.TLS != nil {
+			w.Header().Set("Strict-Transport-Security", hsts)
+		}
 		next.ServeHTTP(w, r)
 	})
 }

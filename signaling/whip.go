@@ -232,8 +232,5 @@ func (s *Server) baseURL(r *http.Request) string {
 	if s.cfg.NodeURL != "" {
 		return s.cfg.NodeURL
 	}
-	if r.TLS != nil {
-		return "https://" + r.Host
-	}
-	return "http://" + r.Host
+	return calledURL(r)
 }

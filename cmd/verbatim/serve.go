@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -56,6 +57,7 @@ type serveCmd struct {
 	WebhookSecretFile string        `help:"File with the secrets, whsec_…, one or (to change one for another) more." type:"path"`
 	ICEServer         []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…" secret:"url"`
 	CORSOrigin        []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
+	TLS               tlsFlags      `embed:""`
 	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
 
 	authFlags  `embed:""`
@@ -106,6 +108,12 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
+	tlsConfig, closePlain, err := c.TLS.config(ctx, c.Data, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closePlain()) }()
+	c.TLS.warn(tlsConfig, listener.Addr(), loopback, log)
 
 	tokens, links, err := c.build(ctx, c.Data, log)
 	if err != nil {
@@ -150,7 +158,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		}
 	})
 
-	s := &server{log: log, hub: &events.Hub{}}
+	s := &server{log: log, hub: &events.Hub{}, tls: tlsConfig}
 	closeTraces, err := s.trace(ctx, &c.Traces)
 	if err != nil {
 		return err
@@ -200,7 +208,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	s.http = signaling.New(signaling.Config{
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Recordings: s.pipeline, Insight: s.pipeline, Events: s.hub,
 		Web: web.Handler(), Metrics: public, Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
-		ICEServers: iceServers, Tokens: tokens, Links: links, Limits: c.limits(), Alive: s.alive(), Ready: s.ready(c, db),
+		ICEServers: iceServers, TrustedProxies: c.TLS.proxies(), Tokens: tokens, Links: links, Limits: c.limits(), Alive: s.alive(), Ready: s.ready(c, db),
 		NodeURL: c.NodeURL,
 		Joined: func(j signaling.Join) {
 			s.joins.begun(j)
@@ -218,7 +226,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if adminPort.l != nil {
 		fmt.Printf("For operators: http://%s/metrics\n", adminPort.l.Addr())
 	}
-	fmt.Printf("Verbatim is listening: http://%s/\n", listener.Addr())
+	fmt.Printf("Verbatim is listening: %s://%s/\n", s.scheme(), listener.Addr())
 	return s.serve(ctx, listener, c)
 }
 
@@ -255,7 +263,7 @@ func (c *serveCmd) listen(ctx context.Context) (l net.Listener, loopback bool, e
 		return nil, false, fmt.Errorf("%w (is another server running? --listen changes the address)", err)
 	}
 	addr, ok := l.Addr().(*net.TCPAddr)
-	loopback = ok && addr.IP.IsLoopback()
+	loopback = ok && addr.IP.IsLoopback() && !c.TLS.proxied()
 	if !loopback && !c.Insecure && !c.configured() {
 		return nil, false, errors.Join(errReachable(l.Addr().String()), l.Close())
 	}
@@ -286,6 +294,7 @@ func lock(dir string) (unlock func() error, err error) {
 // server is what runs; it is the media engine's Sink.
 type server struct {
 	log      *slog.Logger
+	tls      *tls.Config // nil: HTTP in plain text
 	hub      *events.Hub
 	registry *meeting.Registry
 	pipeline *pipeline.Pipeline
@@ -339,6 +348,13 @@ func (s ingestSink) OpenTrack(ctx context.Context, session string, at time.Time)
 	return s.pipeline.OpenTrack(ctx, session, at)
 }
 
+func (s *server) scheme() string {
+	if s.tls == nil {
+		return "http"
+	}
+	return "https"
+}
+
 // serve answers until ctx ends. Then, in this order: no new sessions; participants
 // are asked to go elsewhere; the sessions that are left end with all that they had
 // sent; their tracks are transcribed to the last caption, which the event streams
@@ -348,7 +364,14 @@ func (s *server) serve(ctx context.Context, l net.Listener, c *serveCmd) error {
 	defer cut()
 	srv := s.http.HTTPServer(base)
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(l) }()
+	go func() {
+		if s.tls == nil {
+			failed <- srv.Serve(l)
+			return
+		}
+		srv.TLSConfig = s.tls
+		failed <- srv.ServeTLS(l, "", "")
+	}()
 	var err error
 	select {
 	case <-ctx.Done():

@@ -26,6 +26,7 @@ import (
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
 	"github.com/pion/logging"
+	"github.com/pion/sdp/v3"
 	"github.com/pion/transport/v5"
 	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/webrtc/v4"
@@ -56,8 +57,14 @@ type Config struct {
 	// port is opened on every interface by itself: browsers pair their
 	// candidates with a particular address (Firefox never with loopback).
 	Listen string
-	Sink   Sink
-	Logger *slog.Logger
+	// ListenTCP is the TCP address for clients that cannot send UDP: host:port,
+	// again without a host for each interface by itself, SamePort, or "" for none.
+	ListenTCP string
+	// PublicIPs are told to clients in place of what this machine's interfaces
+	// have.
+	PublicIPs []PublicIP
+	Sink      Sink
+	Logger    *slog.Logger
 
 	// PreferRED asks clients that offer it for redundant audio (RFC 2198):
 	// twice the bandwidth, and what is lost need not be sent again. Without
@@ -92,6 +99,10 @@ type Config struct {
 	Net transport.Net
 }
 
+// SamePort is a Config.ListenTCP: the number of the UDP port, at each of its
+// addresses where nothing else has it.
+const SamePort = "same"
+
 const (
 	srtpReplayWindow = 1024 // pion's 64 drops what is 65 packets late
 	// startHold is how long the first packets of a stream are held for one that
@@ -105,8 +116,12 @@ type Engine struct {
 	cfg   Config
 	log   *slog.Logger
 	muxes []*mux
+	tcp   *tcpMux // nil for none
 	cert  webrtc.Certificate
 	base  webrtc.SettingEngine
+
+	udp        []address // of the muxes
+	candidates []sdp.Attribute
 
 	// zero is what Config.Now showed when the engine was started.
 	zero, started time.Time
@@ -167,9 +182,12 @@ func Listen(cfg Config) (*Engine, error) {
 	if err := e.listen(); err != nil {
 		return nil, fmt.Errorf("open the media port %s: %w", cfg.Listen, err)
 	}
+	if err := e.address(); err != nil {
+		return nil, errors.Join(err, e.closeSockets())
+	}
 	if e.cfg.Net == nil { // else pion makes one for each session, asking the system for all interfaces
 		if e.cfg.Net, err = stdnet.NewNet(); err != nil {
-			return nil, errors.Join(fmt.Errorf("list the network interfaces: %w", err), closeMuxes(e.muxes))
+			return nil, errors.Join(fmt.Errorf("list the network interfaces: %w", err), e.closeSockets())
 		}
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
@@ -217,6 +235,44 @@ func (e *Engine) listen() error {
 	}
 	e.muxes = []*mux{newMux(conn, &e.dropped)}
 	return nil
+}
+
+// address opens the TCP ports, and finds out what clients are told of all ports.
+func (e *Engine) address() error {
+	var sockets []netip.AddrPort
+	for _, m := range e.muxes {
+		sockets = append(sockets, m.at)
+	}
+	var tcp []address
+	var err error
+	if e.udp, err = addresses(sockets, e.cfg.PublicIPs); err != nil {
+		return err
+	}
+	if e.cfg.ListenTCP != "" {
+		if e.tcp, err = listenTCP(e.muxes, e.cfg.ListenTCP, 2*e.cfg.MaxSessions, &e.dropped); err != nil {
+			return fmt.Errorf("open the media port %s for TCP: %w", e.cfg.ListenTCP, err)
+		}
+		if len(e.tcp.sockets) < len(e.muxes) && e.cfg.ListenTCP == SamePort {
+			e.log.Info("another program, or HTTP, has the media port's number for TCP at some addresses: there, only UDP is taken")
+		}
+		public := e.cfg.PublicIPs
+		if len(e.tcp.sockets) == 0 {
+			public = nil
+		}
+		if tcp, err = addresses(e.tcp.sockets, public); err != nil {
+			return err
+		}
+	}
+	e.candidates, err = candidates(e.udp, tcp)
+	return err
+}
+
+func (e *Engine) closeSockets() error {
+	err := closeMuxes(e.muxes)
+	if e.tcp != nil {
+		err = errors.Join(err, e.tcp.Close())
+	}
+	return err
 }
 
 // settings are those that all sessions share.
@@ -360,12 +416,20 @@ type Stats struct {
 	Sessions int
 	Begun    uint64 // sessions
 	Refused  uint64 // clients, because there were MaxSessions
-	Dropped  uint64 // datagrams that came faster than their sessions took them
+	Dropped  uint64 // datagrams, and messages over TCP, that came faster than they were taken
+	// TCPConnections are those that there are for media, TCPRefused how many were
+	// closed at once, because there were too many.
+	TCPConnections int
+	TCPRefused     uint64
 }
 
 // Stats may be called at any time.
 func (e *Engine) Stats() Stats {
-	return Stats{Sessions: e.Sessions(), Begun: e.begun.Load(), Refused: e.refused.Load(), Dropped: e.dropped.Load()}
+	s := Stats{Sessions: e.Sessions(), Begun: e.begun.Load(), Refused: e.refused.Load(), Dropped: e.dropped.Load()}
+	if e.tcp != nil {
+		s.TCPConnections, s.TCPRefused = e.tcp.limiter.Open(), e.tcp.limiter.Refused()
+	}
+	return s
 }
 
 // Close ends all sessions (audio.ReasonServer), waits until each has taken in
@@ -395,7 +459,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		<-done
 	}
 	e.cancel()
-	err = errors.Join(err, closeMuxes(e.muxes))
+	err = errors.Join(err, e.closeSockets())
 	if n := e.dropped.Load(); n > 0 {
 		e.log.Info("datagrams that came faster than their sessions took them", "dropped", n)
 	}

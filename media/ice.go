@@ -248,6 +248,7 @@ func (s *Session) answered(answer string, say func(*sdp.SessionDescription) (str
 	}
 	m := d.MediaDescriptions[0]
 	d.Attributes, m.Attributes = without(d.Attributes, s.ice.added...), without(m.Attributes, s.ice.added...)
+	s.engine.show(m)
 	s.ice.tag, _ = credentials(&d)
 	text, err := say(&d)
 	return Answer{SDP: text, Tag: s.ice.tag}, err

@@ -44,6 +44,7 @@ const (
 // One goroutine reads the socket; Close ends it.
 type mux struct {
 	socket  net.PacketConn
+	at      netip.AddrPort // of the socket
 	dropped *atomic.Uint64 // datagrams that came faster than their session takes them
 	buffers sync.Pool      // of *[receiveMTU]byte
 	done    chan struct{}  // closed when the goroutine has ended
@@ -58,7 +59,7 @@ type mux struct {
 // newMux makes one that owns the socket.
 func newMux(socket net.PacketConn, dropped *atomic.Uint64) *mux {
 	m := &mux{
-		socket: socket, dropped: dropped, done: make(chan struct{}),
+		socket: socket, at: addrPort(socket.LocalAddr()), dropped: dropped, done: make(chan struct{}),
 		buffers: sync.Pool{New: func() any { return new([receiveMTU]byte) }},
 		byName:  map[string]*muxConn{}, byAddr: map[netip.AddrPort]*muxConn{},
 	}
@@ -254,39 +255,78 @@ func stunType(b []byte) uint16 {
 
 // route finds who a datagram is for; msg is for its own use.
 func (m *mux) route(b []byte, from netip.AddrPort, msg *stun.Message) *muxConn {
-	var name string
 	if stunType(b) == stunRequest {
-		msg.Raw = append(msg.Raw[:0], b...)
-		if msg.Decode() != nil {
-			return nil
+		if name := userOf(b, msg); name != "" {
+			return m.named(name)
 		}
-		user, err := msg.Get(stun.AttrUsername)
-		if err != nil {
-			return nil
-		}
-		name, _, _ = strings.Cut(string(user), ":")
+		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if name != "" {
-		return m.byName[name]
-	}
 	return m.byAddr[from]
 }
 
-// claim notes that c is about to send b to an address.
-func (m *mux) claim(c *muxConn, to netip.AddrPort, b []byte) {
+// userOf is our part of the user name in a STUN request, "" if it has none.
+func userOf(b []byte, msg *stun.Message) string {
+	msg.Raw = append(msg.Raw[:0], b...)
+	if msg.Decode() != nil {
+		return ""
+	}
+	user, err := msg.Get(stun.AttrUsername)
+	if err != nil {
+		return ""
+	}
+	name, _, _ := strings.Cut(string(user), ":")
+	return name
+}
+
+func (m *mux) named(name string) *muxConn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.byName[name]
+}
+
+// claim notes that c is about to send b to an address. It returns the connection
+// that this has to take, if there is one to that address.
+func (m *mux) claim(c *muxConn, to netip.AddrPort, b []byte) *tcpConn {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if tcp := c.tcp[to]; tcp != nil {
+		return tcp
+	}
 	owner := m.byAddr[to]
 	if owner == c || c.isClosed() || (owner != nil && stunType(b) != stunResponse) {
-		return
+		return nil
 	}
 	if owner != nil {
 		delete(owner.addrs, to)
 	}
 	m.byAddr[to] = c
 	c.addrs[to] = struct{}{}
+	return nil
+}
+
+// attach gives c a connection of its client's, and reports whether it takes one
+// more.
+func (m *mux) attach(c *muxConn, t *tcpConn) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c.isClosed() || len(c.tcp) == maxTCPPerSession || c.tcp[t.from] != nil {
+		return false
+	}
+	if c.tcp == nil {
+		c.tcp = map[netip.AddrPort]*tcpConn{}
+	}
+	c.tcp[t.from] = t
+	return true
+}
+
+func (m *mux) detach(c *muxConn, t *tcpConn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c.tcp[t.from] == t {
+		delete(c.tcp, t.from)
+	}
 }
 
 func (m *mux) isClosed() bool {
@@ -330,6 +370,10 @@ func (m *mux) forget(c *muxConn) {
 		delete(m.byAddr, a)
 	}
 	clear(c.addrs)
+	for _, t := range c.tcp {
+		t.end()
+	}
+	clear(c.tcp)
 }
 
 // Close closes the socket and waits for the goroutine.
@@ -369,7 +413,8 @@ type muxConn struct {
 	stun   *rate.Limiter
 	closed chan struct{}
 	once   sync.Once
-	addrs  map[netip.AddrPort]struct{} // guarded by m.mu
+	addrs  map[netip.AddrPort]struct{} // guarded by m.mu, as tcp
+	tcp    map[netip.AddrPort]*tcpConn // by the client's address; nil for none
 }
 
 // put queues what was read for c.
@@ -408,7 +453,9 @@ func (c *muxConn) WriteToAddrPort(b []byte, to netip.AddrPort) (int, error) {
 		return 0, net.ErrClosed
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
-	c.m.claim(c, to, b)
+	if tcp := c.m.claim(c, to, b); tcp != nil {
+		return tcp.write(b)
+	}
 	if udp, ok := c.m.socket.(*net.UDPConn); ok {
 		return udp.WriteToUDPAddrPort(b, to)
 	}

@@ -74,6 +74,9 @@ type Config struct {
 	// ConnectTimeout closes sessions that have not connected and sent audio by
 	// then (default 30 s); DTLSTimeout bounds the handshake (default 15 s).
 	ConnectTimeout, DTLSTimeout time.Duration
+	// TCPTimeout closes TCP connections that have not said by then which session
+	// they are for (default 5 s).
+	TCPTimeout time.Duration
 	// SilentAfter and FailedAfter are how long a transport may be silent until
 	// it counts as disconnected, and then as failed, which closes the session
 	// (defaults 5 s and 15 s).
@@ -162,6 +165,7 @@ func Listen(cfg Config) (*Engine, error) {
 	}
 	def(&cfg.ConnectTimeout, 30*time.Second)
 	def(&cfg.DTLSTimeout, 15*time.Second)
+	def(&cfg.TCPTimeout, 5*time.Second)
 	def(&cfg.SilentAfter, 5*time.Second)
 	def(&cfg.FailedAfter, 15*time.Second)
 	if cfg.Logger == nil {
@@ -249,7 +253,7 @@ func (e *Engine) address() error {
 		return err
 	}
 	if e.cfg.ListenTCP != "" {
-		if e.tcp, err = listenTCP(e.muxes, e.cfg.ListenTCP, 2*e.cfg.MaxSessions, &e.dropped); err != nil {
+		if e.tcp, err = listenTCP(e.muxes, e.cfg.ListenTCP, 2*e.cfg.MaxSessions, e.cfg.TCPTimeout, &e.dropped); err != nil {
 			return fmt.Errorf("open the media port %s for TCP: %w", e.cfg.ListenTCP, err)
 		}
 		if len(e.tcp.sockets) < len(e.muxes) && e.cfg.ListenTCP == SamePort {

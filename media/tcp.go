@@ -20,9 +20,8 @@ import (
 )
 
 const (
-	// firstSTUN is how long a connection may take to say which session it is for.
-	firstSTUN = 5 * time.Second
-	// maxTCPStrangers is how many may be about it, in all and from one address.
+	// maxTCPStrangers is how many connections may not have said yet which session
+	// they are for, in all and from one address.
 	maxTCPStrangers, maxTCPPerAddress = 1000, 100
 	// maxTCPPerSession is how many connections a session may have: a client opens
 	// one from each of its addresses to each of ours.
@@ -63,10 +62,10 @@ type tcpMux struct {
 // listenTCP opens TCP ports: at the addresses of the UDP sockets, with their port
 // numbers or another one; or at one address. Ports that are taken are left out if
 // that is allowed; the sockets of the result say which there are.
-func listenTCP(muxes []*mux, at string, maxConns int, dropped *atomic.Uint64) (_ *tcpMux, err error) {
+func listenTCP(muxes []*mux, at string, maxConns int, patience time.Duration, dropped *atomic.Uint64) (_ *tcpMux, err error) {
 	t := &tcpMux{
 		muxes: muxes, dropped: dropped, conns: map[*tcpConn]struct{}{},
-		limiter: netlimit.New(netlimit.Limits{Max: maxConns, Strangers: maxTCPStrangers, PerAddress: maxTCPPerAddress, Patience: firstSTUN}),
+		limiter: netlimit.New(netlimit.Limits{Max: maxConns, Strangers: maxTCPStrangers, PerAddress: maxTCPPerAddress, Patience: patience}),
 	}
 	want, optional, err := tcpSockets(muxes, at)
 	if err != nil {

@@ -58,6 +58,7 @@ type serveCmd struct {
 	ICEServer         []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…" secret:"url"`
 	CORSOrigin        []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
 	TLS               tlsFlags      `embed:""`
+	Reach             reachFlags    `embed:""`
 	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
 
 	authFlags  `embed:""`
@@ -183,10 +184,14 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	release()
-	if s.media, err = media.Listen(media.Config{
+	cfg := media.Config{
 		Listen: c.MediaListen, MaxSessions: c.MaxSessions, PreferRED: c.RED, NoDirect: !c.DirectRTP,
 		Sink: s, Connected: s.joins.connected, Now: now, Logger: log,
-	}); err != nil {
+	}
+	if err := c.Reach.config(&cfg); err != nil {
+		return err
+	}
+	if s.media, err = media.Listen(cfg); err != nil {
 		return fmt.Errorf("%w (is another server running? --media-listen changes the port)", err)
 	}
 	s.ingest = ingest.New(ingest.Config{Sink: ingestSink{s}, Now: now, Logger: log})

@@ -45,6 +45,9 @@ var (
 	conns    = desc("ingest_connections", "WebSockets over which audio may come.")
 	dropped  = desc("media_dropped_datagrams_total", "Datagrams that came faster than their sessions took them.")
 
+	tcpConns   = desc("media_tcp_connections", "TCP connections over which media may come.")
+	tcpRefused = desc("media_tcp_connections_refused_total", "TCP connections for media that were closed at once, because there were too many.")
+
 	hooks       = desc("webhook_events_total", "Events for webhooks that were delivered, attempts that failed, events that were given up.", "outcome")
 	hooksToSend = desc("webhook_pending_events", "Events that wait for a webhook.")
 
@@ -194,6 +197,8 @@ func (c collector) collectSessions(s sink) {
 	s.counter(refused, float64(i.Refused), "ingest")
 	s.gauge(conns, float64(i.Connections))
 	s.counter(dropped, float64(m.Dropped))
+	s.gauge(tcpConns, float64(m.TCPConnections))
+	s.counter(tcpRefused, float64(m.TCPRefused))
 
 	e := c.s.Events()
 	s.gauge(watchers, float64(e.Subscribers))

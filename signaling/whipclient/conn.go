@@ -42,6 +42,8 @@ type Options struct {
 	// Loopback uses one UDP socket, on 127.0.0.1, and no other addresses: for a
 	// server on the same machine.
 	Loopback bool
+	// TCP connects by TCP alone.
+	TCP bool
 	// Net replaces the network, for tests.
 	Net transport.Net
 	// Interceptors see what is sent, for tests; nil for none.
@@ -87,7 +89,10 @@ func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err er
 	var s webrtc.SettingEngine
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetIncludeLoopbackCandidate(true)
-	s.DisableActiveTCP(true)
+	s.DisableActiveTCP(!o.TCP)
+	if o.TCP {
+		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6})
+	}
 	if o.Loopback {
 		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 		s.SetIPFilter(net.IPv4(127, 0, 0, 1).Equal)

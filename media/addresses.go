@@ -59,7 +59,10 @@ func addresses(sockets []netip.AddrPort, public []PublicIP) (all []address, err 
 			i = slices.IndexFunc(sockets, ours)
 		}
 		if i < 0 {
-			return nil, fmt.Errorf("nothing listens at an address that %v could lead to", p.Public)
+			if p.Local.IsValid() {
+				return nil, fmt.Errorf("the public address %v is to lead to %v, where nothing listens", p.Public, p.Local)
+			}
+			return nil, fmt.Errorf("the public address %v is of a family that nothing listens on", p.Public)
 		}
 		all = append(all, address{netip.AddrPortFrom(p.Public, sockets[i].Port()), sockets[i]})
 	}

@@ -65,7 +65,11 @@ func (w *tcpWorld) accept(ctx context.Context, text string) (string, error) {
 // takenIn is what the engine makes of a sentence that a client sends.
 func (w *tcpWorld) takenIn(tcp bool) (ps []audio.Packet) {
 	w.t.Helper()
-	conn, err := whipclient.Connect(w.t.Context(), whipclient.Options{TCP: tcp, Loopback: !tcp, Sequence: 65530}, w.accept)
+	o := whipclient.Options{Loopback: true, Sequence: 65530}
+	if tcp {
+		o = whipclient.Options{Via: whipclient.ByTCP, Sequence: 65530}
+	}
+	conn, err := whipclient.Connect(w.t.Context(), o, w.accept)
 	if err != nil {
 		w.t.Fatal(err)
 	}

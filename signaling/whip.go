@@ -95,7 +95,7 @@ func (s *Server) whip(w http.ResponseWriter, r *http.Request) (err error) {
 	h.Set("Content-Type", sdpType)
 	h.Set("Location", s.baseURL(r)+"/v1/sessions/"+member.Session)
 	h.Set("ETag", `"`+answer.Tag+`"`)
-	s.linkICEServers(h)
+	s.linkICEServers(h, r)
 	h.Set("Verbatim-Meeting", member.Meeting)
 	h.Set("Verbatim-Participant", member.Participant.ID)
 	h.Set("Cache-Control", "no-store")
@@ -204,7 +204,7 @@ func (s *Server) whipOptions(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Accept-Post", sdpType)
 	may := callerOf(r).May(auth.Publish, chi.URLParam(r, "room"))
 	if may && r.Header.Get("Access-Control-Request-Method") == "" {
-		s.linkICEServers(w.Header())
+		s.linkICEServers(w.Header(), r)
 	}
 	return s.noContent(w, r)
 }
@@ -221,9 +221,11 @@ func (s *Server) noContent(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-func (s *Server) linkICEServers(h http.Header) {
-	for _, i := range s.cfg.ICEServers {
-		h.Add("Link", i.link())
+// linkICEServers tells a client of the ICE servers, with credentials of its own for
+// those that have them.
+func (s *Server) linkICEServers(h http.Header, r *http.Request) {
+	for _, l := range links(s.cfg.ICEServers, r.Host, time.Now()) {
+		h.Add("Link", l)
 	}
 }
 

@@ -2,11 +2,22 @@ package signaling
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/pion/stun/v4"
 
 	"verbatim/media"
 	"verbatim/signaling/whipclient"
@@ -333,16 +344,22 @@ func TestClientFollowsAndWaits(t *testing.T) {
 }
 
 func TestICEServer(t *testing.T) {
+	long, short := secretFile(t, "a secret of many bytes\n"), secretFile(t, "hunter2\n")
 	for _, c := range []struct{ text, link string }{
 		{"stun:stun.example.net:3478", `<stun:stun.example.net:3478>; rel="ice-server"`},
 		{"turns:t.example.net?transport=tcp&username=u&credential=p%26%5C", `<turns:t.example.net?transport=tcp>; rel="ice-server"; username="u"; credential="p&\\"; credential-type="password"`},
 		{"turn:t.example.net", ""},
 		{"turn:t.example.net?username=u", ""},
-		{"stun:s.example.net?username=u&credential=secret", ""},
-		{"turn:t.example.net?username=u&credential=secret%0d%0aX:y", ""},
-		{"https://example.net/?credential=secret", ""},
-		{"turn:t.example.net?credential=secret%zz&username=u", ""},
+		{"stun:s.example.net?username=u&credential=hunter2", ""},
+		{"turn:t.example.net?username=u&credential=hunter2%0d%0aX:y", ""},
+		{"https://example.net/?credential=hunter2", ""},
+		{"turn:t.example.net?credential=hunter2%zz&username=u", ""},
 		{`stun:a"><b`, ""},
+		{"turn:%s:1?username=u&credential=hunter2", ""},
+		{"turn:t.example.net?secret-file=" + short, ""},
+		{"turn:t.example.net?secret-file=" + long + "&username=u&credential=hunter2", ""},
+		{"turn:t.example.net?secret-file=/nowhere", ""},
+		{"stun:t.example.net?secret-file=" + long, ""},
 		{"", ""},
 	} {
 		t.Run(c.text, func(t *testing.T) {
@@ -350,10 +367,67 @@ func TestICEServer(t *testing.T) {
 			if (err == nil) != (c.link != "") || err == nil && s.link() != c.link {
 				t.Errorf("%v: %s, want %s", err, s.link(), c.link)
 			}
-			if err != nil && strings.Contains(err.Error(), "secret") {
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("the error tells the secret: %v", err)
 			}
 		})
+	}
+}
+
+func secretFile(t *testing.T, secret string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte(secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// Each client gets credentials of its own, which end, and of which a TURN server
+// with the same secret makes the same password.
+func TestEphemeralCredentials(t *testing.T) {
+	const secret = "a secret of many bytes"
+	outside, err := ParseICEServer("turns:t.example.net?transport=tcp&secret-file=" + secretFile(t, secret+"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers := []ICEServer{
+		outside, OurTURN("", 3478, "udp", []byte(secret)), OurTURN("", 5349, "tls", []byte("another")), OurTURN("turn.example", 3478, "tcp", []byte(secret)),
+	}
+	now := time.Unix(1_800_000_000, 0)
+	pattern := regexp.MustCompile(`^<([^>]*)>; rel="ice-server"; username="(1800000600:[A-Z2-7]{26})"; credential="([^"]*)"; credential-type="password"$`)
+	names := map[string]bool{}
+	for host, ours := range map[string]string{"meet.example:8443": "meet.example", "[2001:db8::1]:8443": "[2001:db8::1]", "[2001:db8::1]": "[2001:db8::1]", "192.0.2.1": "192.0.2.1"} {
+		want := []string{"turns:t.example.net?transport=tcp", "turn:" + ours + ":3478?transport=udp", "turns:" + ours + ":5349?transport=tcp", "turn:turn.example:3478?transport=tcp"}
+		var uris []string
+		for _, l := range links(servers, host, now) {
+			m := pattern.FindStringSubmatch(l)
+			if m == nil {
+				t.Fatal(l)
+			}
+			if _, err := stun.ParseURI(m[1]); err != nil {
+				t.Errorf("%s: %v", m[1], err)
+			}
+			uris = append(uris, m[1])
+			names[m[2]] = true
+			mac := hmac.New(sha1.New, []byte(secret))
+			mac.Write([]byte(m[2]))
+			if same := base64.StdEncoding.EncodeToString(mac.Sum(nil)) == m[3]; same == strings.Contains(m[1], ":5349") {
+				t.Errorf("%s: the password is that of the secret: %v", m[1], same)
+			}
+		}
+		if !slices.Equal(uris, want) {
+			t.Errorf("%s: %q, want %q", host, uris, want)
+		}
+	}
+	if len(names) != 4 {
+		t.Errorf("%d names for 4 clients", len(names))
+	}
+	if l := links(servers, `x">; rel="y`, now); len(l) != 2 {
+		t.Errorf("a host that is none is told of: %q", l)
+	}
+	if text := fmt.Sprintf("%v %+v %#v %s", servers, servers, servers, servers); strings.Contains(text, "another") || strings.Contains(text, secret) {
+		t.Errorf("it shows its secret: %s", text)
 	}
 }
 

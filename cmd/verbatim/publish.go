@@ -29,6 +29,7 @@ type publishCmd struct {
 	URL   string        `help:"The server." default:"http://127.0.0.1:8080"`
 	Token string        `help:"Token, if the server asks for one: better in the environment than here, where everybody on the machine can read it."`
 	Count int           `help:"How many participants send the files at the same time." default:"1"`
+	Via   string        `help:"How the audio gets to the server: udp, tcp (to the same port) or turn (a TURN server that it names), to see which of them there are." enum:"udp,tcp,turn" default:"udp" placeholder:"WAY"`
 	Wait  time.Duration `help:"How long to wait for the transcript after the last word." default:"5m"`
 }
 
@@ -78,6 +79,13 @@ func (c *publishCmd) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+func (c *publishCmd) via() whipclient.Via {
+	if c.Via == "udp" {
+		return whipclient.ByUDP
+	}
+	return whipclient.Via(c.Via)
+}
+
 // publisher is one participant.
 type publisher struct {
 	cmd      *publishCmd
@@ -87,7 +95,7 @@ type publisher struct {
 }
 
 func (p *publisher) run(ctx context.Context) error {
-	s, err := p.client.Join(ctx, p.cmd.Room, p.id, p.name, whipclient.Options{})
+	s, err := p.client.Join(ctx, p.cmd.Room, p.id, p.name, whipclient.Options{Via: p.cmd.via()})
 	if err != nil {
 		return err
 	}

@@ -1,15 +1,26 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
 	"fmt"
 
 	"verbatim/media"
+	"verbatim/media/relay"
+	"verbatim/signaling"
 )
 
 // reachFlags are about the way from clients to the media port.
 type reachFlags struct {
 	PublicIP []string `name:"public-ip" help:"Address at which this machine is reached from outside, when none of its interfaces has it (1:1 NAT): clients are told of it instead of the private ones. LOCAL/PUBLIC: the one that leads to LOCAL. May be repeated." placeholder:"IP" group:"Reach"`
 	MediaTCP string   `name:"media-tcp" help:"TCP address for media of clients that cannot send UDP (ICE-TCP), as --media-listen, or none (default: the same port, where nothing else has it)." placeholder:"[HOST]:PORT" group:"Reach"`
+
+	TURNListen     string `name:"turn-listen" help:"UDP and TCP address of a TURN server for clients that do not reach the media port; it relays to that and nothing else. It needs credentials, which the server gives to those who join." placeholder:"[HOST]:3478" group:"Reach"`
+	TURNSListen    string `name:"turns-listen" help:"TLS address of it, with the server's certificate." placeholder:"[HOST]:5349" group:"Reach"`
+	TURNHost       string `name:"turn-host" help:"Name or address at which clients find it (default: that by which they have called the server)." placeholder:"NAME" group:"Reach"`
+	TURNRealm      string `name:"turn-realm" help:"Its realm (${default})." default:"verbatim" placeholder:"NAME" group:"Reach"`
+	TURNSecretFile string `name:"turn-secret-file" help:"File with the secret that its credentials are made of, for several servers to have the same (default: random)." type:"path" placeholder:"FILE" group:"Reach"`
 }
 
 // config adds what is said of the media port.
@@ -29,4 +40,37 @@ func (f *reachFlags) config(c *media.Config) error {
 		c.PublicIPs = append(c.PublicIPs, p)
 	}
 	return nil
+}
+
+// relay starts the TURN server for the media port, nil for none. Clients are told
+// of it as tell says.
+func (f *reachFlags) relay(m *media.Engine, c *tls.Config) (server *relay.Server, tell []signaling.ICEServer, err error) {
+	if f.TURNListen == "" && f.TURNSListen == "" {
+		return nil, nil, nil
+	}
+	if f.TURNSListen != "" && c == nil {
+		return nil, nil, errors.New("--turns-listen needs the server's certificate: --tls-cert or --acme-domain")
+	}
+	secret := []byte(rand.Text())
+	if f.TURNSecretFile != "" {
+		if secret, err = signaling.ReadSecret(f.TURNSecretFile); err != nil {
+			return nil, nil, fmt.Errorf("--turn-secret-file: %w", err)
+		}
+	}
+	if c != nil {
+		c = c.Clone()
+		c.NextProtos = nil // none of HTTP's, and no challenges of ACME
+	}
+	server, err = relay.Listen(relay.Config{
+		Listen: f.TURNListen, ListenTLS: f.TURNSListen, TLS: c, Realm: f.TURNRealm, Secret: secret, Peers: m.Peers(),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, over := range []string{"udp", "tcp", "tls"} {
+		if port := server.Port(over); port != 0 {
+			tell = append(tell, signaling.OurTURN(f.TURNHost, port, over, secret))
+		}
+	}
+	return server, tell, nil
 }

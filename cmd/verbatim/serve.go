@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -23,6 +24,7 @@ import (
 	"verbatim/media"
 	"verbatim/media/audio"
 	"verbatim/media/ingest"
+	"verbatim/media/relay"
 	"verbatim/pipeline"
 	"verbatim/pipeline/events"
 	"verbatim/pipeline/meeting"
@@ -55,7 +57,7 @@ type serveCmd struct {
 	Webhook           []string      `help:"URL that is told what happens in meetings (may be repeated); events are signed with the secrets in the environment's VERBATIM_WEBHOOK_SECRET or in --webhook-secret-file." sep:"none" placeholder:"URL" secret:"path"`
 	WebhookEvents     []string      `help:"Which events: meeting.started, participant.joined, participant.left, segment.final, meeting.complete (default: all but segment.final)." enum:"meeting.started,participant.joined,participant.left,segment.final,meeting.complete" default:"meeting.started,participant.joined,participant.left,meeting.complete" placeholder:"EVENT"`
 	WebhookSecretFile string        `help:"File with the secrets, whsec_…, one or (to change one for another) more." type:"path"`
-	ICEServer         []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?username=…&credential=…" secret:"url"`
+	ICEServer         []string      `name:"ice-server" help:"STUN or TURN server that clients are told of (may be repeated)." placeholder:"stun:HOST|turn:HOST?secret-file=…|turn:HOST?username=…&credential=…" secret:"url"`
 	CORSOrigin        []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
 	TLS               tlsFlags      `embed:""`
 	Reach             reachFlags    `embed:""`
@@ -191,8 +193,19 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err := c.Reach.config(&cfg); err != nil {
 		return err
 	}
-	if s.media, err = media.Listen(cfg); err != nil {
-		return fmt.Errorf("%w (is another server running? --media-listen changes the port)", err)
+	s.media, err = media.Listen(cfg)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w (is another server running? --media-listen changes the port)", err)
+	}
+	if err != nil {
+		return err
+	}
+	turn, turnServers, err := c.Reach.relay(s.media, tlsConfig)
+	if err != nil {
+		return errors.Join(err, s.media.Close(ctx))
+	}
+	if turn != nil {
+		defer func() { err = errors.Join(err, turn.Close()) }()
 	}
 	s.ingest = ingest.New(ingest.Config{Sink: ingestSink{s}, Now: now, Logger: log})
 	wg.Go(func() { s.registry.Run(background) })
@@ -205,7 +218,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 
 	requests := metrics.NewRequests()
-	numbers := s.metrics(logs, transcriber, webhooks, requests)
+	numbers := s.metrics(logs, transcriber, webhooks, requests, turn)
 	public := numbers
 	if adminPort.l != nil {
 		public = nil
@@ -213,7 +226,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	s.http = signaling.New(signaling.Config{
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Recordings: s.pipeline, Insight: s.pipeline, Events: s.hub,
 		Web: web.Handler(), Metrics: public, Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
-		ICEServers: iceServers, TrustedProxies: c.TLS.proxies(), Tokens: tokens, Links: links, Limits: c.limits(), Alive: s.alive(), Ready: s.ready(c, db),
+		ICEServers: append(iceServers, turnServers...), TrustedProxies: c.TLS.proxies(), Tokens: tokens, Links: links, Limits: c.limits(), Alive: s.alive(), Ready: s.ready(c, db),
 		NodeURL: c.NodeURL,
 		Joined: func(j signaling.Join) {
 			s.joins.begun(j)
@@ -310,13 +323,16 @@ type server struct {
 }
 
 // metrics answers scrapes with the numbers of all parts.
-func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhooks []*webhook.Sender, requests *metrics.Requests) http.Handler {
+func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhooks []*webhook.Sender, requests *metrics.Requests, turn *relay.Server) http.Handler {
 	sources := metrics.Sources{
 		Pipeline: s.pipeline.Stats, Logs: logs.Stats, Media: s.media.Stats, Ingest: s.ingest.Stats, Events: s.hub.Stats,
 		Requests: requests, Joins: s.joins.counts, Draining: func() bool { return s.http.Draining() }, Version: version(),
 	}
 	for _, hook := range webhooks {
 		sources.Webhooks = append(sources.Webhooks, hook.Stats)
+	}
+	if turn != nil {
+		sources.Relay = turn.Stats
 	}
 	if t != nil {
 		sources.Engines = t.Stats

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"verbatim/media/audio"
+	"verbatim/media/relay"
 	"verbatim/pipeline"
 	"verbatim/pipeline/transcribe"
 	"verbatim/pipeline/webhook"
@@ -47,6 +48,14 @@ var (
 
 	tcpConns   = desc("media_tcp_connections", "TCP connections over which media may come.")
 	tcpRefused = desc("media_tcp_connections_refused_total", "TCP connections for media that were closed at once, because there were too many.")
+
+	turnAllocations = desc("turn_allocations", "Allocations of the TURN server that there are.")
+	turnConns       = desc("turn_connections", "TCP and TLS connections of the TURN server.")
+	turnBegun       = desc("turn_allocations_total", "Allocations of the TURN server that began.")
+	turnRefused     = desc("turn_refused_total", "Allocations and connections that the TURN server refused because there were too many.")
+	turnDenied      = desc("turn_denied_total", "Requests and packets to the TURN server for other addresses than the media port's.")
+	turnThrottled   = desc("turn_throttled_packets_total", "Packets that the TURN server dropped because an allocation had relayed too much.")
+	turnBytes       = desc("turn_relayed_bytes_total", "What the TURN server relayed from clients (up) and to them (down).", "direction")
 
 	hooks       = desc("webhook_events_total", "Events for webhooks that were delivered, attempts that failed, events that were given up.", "outcome")
 	hooksToSend = desc("webhook_pending_events", "Events that wait for a webhook.")
@@ -94,6 +103,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.collectWebhooks(out)
 	c.collectLogs(out)
 	c.collectSessions(out)
+	if c.s.Relay != nil {
+		out.relay(c.s.Relay())
+	}
 	out.gauge(build, 1, c.s.Version, runtime.Version())
 	down := 0.0
 	if c.s.Draining() {
@@ -185,6 +197,17 @@ func (c collector) collectLogs(s sink) {
 	s.counter(shed, seconds(l.Shed))
 	s.counter(logFailures, float64(l.WriteFailures), "write")
 	s.counter(logFailures, float64(l.SyncFailures), "sync")
+}
+
+func (s sink) relay(r relay.Stats) {
+	s.gauge(turnAllocations, float64(r.Allocations))
+	s.gauge(turnConns, float64(r.Connections))
+	s.counter(turnBegun, float64(r.Begun))
+	s.counter(turnRefused, float64(r.Refused))
+	s.counter(turnDenied, float64(r.Denied))
+	s.counter(turnThrottled, float64(r.Throttled))
+	s.counter(turnBytes, float64(r.Up), "up")
+	s.counter(turnBytes, float64(r.Down), "down")
 }
 
 func (c collector) collectSessions(s sink) {

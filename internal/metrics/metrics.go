@@ -18,6 +18,7 @@ import (
 
 	"verbatim/media"
 	"verbatim/media/ingest"
+	"verbatim/media/relay"
 	"verbatim/pipeline"
 	"verbatim/pipeline/events"
 	"verbatim/pipeline/tracklog"
@@ -36,6 +37,7 @@ type Sources struct {
 	Logs     func() tracklog.Stats
 	Media    func() media.Stats
 	Ingest   func() ingest.Stats
+	Relay    func() relay.Stats // nil: there is no TURN server
 	Events   func() events.Stats
 	Webhooks []func() webhook.Stats
 	Requests *Requests

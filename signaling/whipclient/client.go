@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pion/webrtc/v4"
 )
 
 const (
@@ -68,6 +70,12 @@ func (c *Client) Join(ctx context.Context, room, participant, name string, o Opt
 	q := url.Values{"participant": {participant}, "name": {name}}
 	endpoint := c.URL + "/v1/rooms/" + url.PathEscape(room) + "/whip?" + q.Encode()
 	o.Patch = s.patch
+	if o.Via == ByTURN {
+		var err error
+		if o.ICEServers, err = c.turnServers(ctx, endpoint); err != nil {
+			return nil, err
+		}
+	}
 	conn, err := Connect(ctx, o, func(ctx context.Context, offer string) (string, error) {
 		resp, err := c.post(ctx, endpoint, offer)
 		if err != nil {
@@ -94,6 +102,42 @@ func (c *Client) Join(ctx context.Context, room, participant, name string, o Opt
 	}
 	s.Conn = conn
 	return s, nil
+}
+
+// turnServers are those that the server names, with their credentials (RFC 9725,
+// 4.6).
+func (c *Client) turnServers(ctx context.Context, endpoint string) (servers []webrtc.ICEServer, err error) {
+	resp, err := c.do(ctx, http.MethodOptions, endpoint, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := resp.Body.Close(); err != nil {
+		return nil, err
+	}
+	for _, l := range resp.Header.Values("Link") {
+		uri, rest, _ := strings.Cut(strings.TrimPrefix(l, "<"), ">")
+		if !strings.HasPrefix(uri, "turn") || !strings.Contains(rest, `rel="ice-server"`) {
+			continue
+		}
+		servers = append(servers, webrtc.ICEServer{URLs: []string{uri}, Username: parameter(rest, "username"), Credential: parameter(rest, "credential")})
+	}
+	if len(servers) == 0 {
+		return nil, errors.New("the server names no TURN server")
+	}
+	return servers, nil
+}
+
+// parameter is one of a Link header's, without its quotes.
+func parameter(of, name string) string {
+	_, rest, _ := strings.Cut(of, "; "+name+`="`)
+	var b strings.Builder
+	for i := 0; i < len(rest) && rest[i] != '"'; i++ {
+		if rest[i] == '\\' && i+1 < len(rest) {
+			i++
+		}
+		b.WriteByte(rest[i])
+	}
+	return b.String()
 }
 
 // post begins a session. A server that is busy or goes down says when to try

@@ -20,6 +20,8 @@ const (
 	clockRate = 48000
 	// connectTimeout bounds ICE and DTLS.
 	connectTimeout = 15 * time.Second
+	// gatherTimeout is for TURN servers, some of which may not be reached.
+	gatherTimeout = 2 * time.Second
 	// maxHeld is how many packets are kept while ICE is restarted: 20 s of the
 	// usual ones.
 	maxHeld = 1000
@@ -32,6 +34,17 @@ type Exchange func(ctx context.Context, offer string) (answer string, err error)
 // credentials of a new ICE session, and answer is the server's fragment.
 type Patch func(ctx context.Context, fragment string, restart bool) (answer string, err error)
 
+// Via is a way to the server's media port.
+type Via string
+
+// The ways: UDP, TCP to the same port (RFC 6544), a TURN server that the server
+// has named.
+const (
+	ByUDP  Via = ""
+	ByTCP  Via = "tcp"
+	ByTURN Via = "turn"
+)
+
 // Options of a connection.
 type Options struct {
 	// Trickle sends the offer before candidates are known, and those later.
@@ -42,8 +55,10 @@ type Options struct {
 	// Loopback uses one UDP socket, on 127.0.0.1, and no other addresses: for a
 	// server on the same machine.
 	Loopback bool
-	// TCP connects by TCP alone.
-	TCP bool
+	// Via is the way that media takes; the zero value is UDP.
+	Via Via
+	// ICEServers are for ByTURN; Client.Join asks the server for them.
+	ICEServers []webrtc.ICEServer
 	// Net replaces the network, for tests.
 	Net transport.Net
 	// Interceptors see what is sent, for tests; nil for none.
@@ -66,6 +81,8 @@ type Conn struct {
 	// selected has an element when ICE has found a way.
 	selected chan struct{}
 	answer   string // the server's, with its present ICE session
+	// gatherFor is how long candidates are waited for; 0: until all are there.
+	gatherFor time.Duration
 
 	again *resender
 
@@ -89,8 +106,8 @@ func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err er
 	var s webrtc.SettingEngine
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetIncludeLoopbackCandidate(true)
-	s.DisableActiveTCP(!o.TCP)
-	if o.TCP {
+	s.DisableActiveTCP(o.Via != ByTCP)
+	if o.Via == ByTCP {
 		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6})
 	}
 	if o.Loopback {
@@ -106,7 +123,12 @@ func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err er
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(m), webrtc.WithSettingEngine(s), webrtc.WithInterceptorRegistry(o.Interceptors))
 	c := &Conn{lost: make(chan struct{}), patch: o.Patch, selected: make(chan struct{}, 1)}
 	c.packet.Header = rtp.Header{Version: 2, SequenceNumber: o.Sequence, Timestamp: o.Timestamp}
-	pc, err := api.NewPeerConnection(webrtc.Configuration{})
+	var cfg webrtc.Configuration
+	if o.Via == ByTURN {
+		cfg = webrtc.Configuration{ICEServers: o.ICEServers, ICETransportPolicy: webrtc.ICETransportPolicyRelay}
+		c.gatherFor = gatherTimeout
+	}
+	pc, err := api.NewPeerConnection(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -153,9 +175,9 @@ func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err er
 	case <-connected:
 		return c, nil
 	case <-c.lost:
-		return nil, errors.New("the media connection failed; is the server's UDP port reachable?")
+		return nil, errors.New("the media connection failed; is the server's media port reachable?")
 	case <-timeout.C:
-		return nil, errors.New("the media connection did not come up in time; is the server's UDP port reachable?")
+		return nil, errors.New("the media connection did not come up in time; is the server's media port reachable?")
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -197,8 +219,16 @@ func (c *Conn) gather(ctx context.Context, offer webrtc.SessionDescription) erro
 }
 
 func (c *Conn) gathered(ctx context.Context) error {
+	var enough <-chan time.Time
+	if c.gatherFor > 0 {
+		timer := time.NewTimer(c.gatherFor)
+		defer timer.Stop()
+		enough = timer.C
+	}
 	select {
 	case <-webrtc.GatheringCompletePromise(c.pc):
+		return nil
+	case <-enough:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

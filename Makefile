@@ -72,6 +72,7 @@ test: deps-test build ## install what the tests need, then run them all
 	@node --test $(wildcard web/client/*.test.js web/app/*.test.js)
 	@$(MAKE) --no-print-directory e2e
 	@$(MAKE) --no-print-directory netem-test
+	@$(MAKE) --no-print-directory reach-test
 	@$(MAKE) --no-print-directory faults-test
 	$(call heading,all tests passed)
 
@@ -100,6 +101,12 @@ netem-test: build
 	$(call heading,bad networks)
 	@go build -trimpath -o bin/netem ./internal/netem/run
 	@$$([ "$$(id -u)" -eq 0 ] || echo sudo) bin/netem -senders pion -duration 10s -loss 0,5,burst -rtt 20,100 -words=false
+
+.PHONY: reach-test
+reach-test: bin/verbatim ## publish from behind NATs and firewalls, with Chromium, too (needs root; a minute)
+	$(call heading,behind NATs and firewalls)
+	@go build -trimpath -o bin/reach ./internal/reach
+	@$$([ "$$(id -u)" -eq 0 ] || echo sudo) bin/reach
 
 .PHONY: faults
 faults: deps-test bin/verbatim-faults bin/verbatim-tonecode ## kill, stop, fill and cut, and count what is lost (needs root; half an hour); FAULTS_FLAGS="…", see docs/RELIABILITY.md

@@ -77,7 +77,7 @@ func newMuxes(port uint16, only4 bool, dropped *atomic.Uint64) (muxes []*mux, er
 		return nil, err
 	}
 	for _, a := range addrs {
-		if only4 && !a.Is4() {
+		if only4 && !a.Is4() || a.Is6() && a.IsLinkLocalUnicast() { // clients are not told of those (RFC 8445, 5.1.1.1)
 			continue
 		}
 		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, port)))
@@ -153,11 +153,7 @@ func localAddrs() (addrs []netip.Addr, err error) {
 			if err != nil {
 				continue
 			}
-			addr := p.Addr().Unmap()
-			if addr.IsLinkLocalUnicast() && addr.Is6() {
-				addr = addr.WithZone(i.Name)
-			}
-			addrs = append(addrs, addr)
+			addrs = append(addrs, p.Addr().Unmap())
 		}
 	}
 	return addrs, nil

@@ -53,6 +53,7 @@ check_test() {
 	need jq have jq
 	need postgresql sh -c 'ls /usr/lib/postgresql/*/bin/initdb'
 	need iproute2 have ip
+	need nftables test -x /usr/sbin/nft
 	need e2fsprogs test -x /sbin/mkfs.ext4
 	need mount test -x /bin/mount
 	need python3 have python3

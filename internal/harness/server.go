@@ -30,6 +30,8 @@ type ServerOptions struct {
 	Args []string
 	// Health is what Ready asks for; "": /readyz.
 	Health string
+	// HTTP is the client for a server with TLS; nil: it has none.
+	HTTP *http.Client
 	// Start starts the process where it has to run; nil: here.
 	Start func(start func() error) error
 }
@@ -63,9 +65,13 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if err := o.Start(cmd.Start); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the server: %w", err), log.Close())
 	}
+	scheme := "http://"
+	if o.HTTP != nil {
+		scheme = "https://"
+	}
 	s := &Server{
 		cmd: cmd, log: log, ended: make(chan struct{}), health: cmp.Or(o.Health, "/readyz"),
-		Client: whipclient.Client{URL: "http://" + o.Listen},
+		Client: whipclient.Client{URL: scheme + o.Listen, HTTP: o.HTTP},
 	}
 	go func() {
 		_ = cmd.Wait() // its log tells
@@ -116,7 +122,7 @@ func (s *Server) Download(ctx context.Context, path string, to io.Writer) error 
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := cmp.Or(s.Client.HTTP, http.DefaultClient).Do(req)
 	if err != nil {
 		return err
 	}

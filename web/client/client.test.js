@@ -8,7 +8,7 @@ import { follow } from './events.js';
 import { loudness } from './microphone.js';
 import { fromResponse, microphoneError } from './problem.js';
 import { Status, after, randomParticipant, sessionGone, stateOf, validRoom } from './state.js';
-import { iceFragment, parseIceLinks, withICE } from './ice.js';
+import { iceFragment, newServers, parseIceLinks, withICE, withServers } from './ice.js';
 import { send, sessionURL } from './whip.js';
 
 test('backoff doubles up to its maximum, jittered, and honours the server', () => {
@@ -132,6 +132,16 @@ test('rooms and participants', () => {
   for (const ok of ['a', '0', 'daily', 'team_1-x', 'a'.repeat(64)]) assert.ok(validRoom(ok), ok);
   for (const no of ['', '-a', '_a', 'A', 'ä', 'a b', 'a/b', 'a'.repeat(65)]) assert.ok(!validRoom(no), no);
   assert.match(randomParticipant(), /^[0-9a-f]{32}$/);
+});
+
+test('ICE servers with credentials that change', () => {
+  const stun = { urls: 'stun:stun.example.net' };
+  const turn = (username) => ({ urls: 'turn:turn.example.net', username, credential: 'x' });
+  assert.deepEqual(newServers([stun, turn('1')], []), [stun, turn('1')]);
+  assert.deepEqual(newServers([stun, turn('1')], [turn('1'), stun]), []);
+  assert.deepEqual(newServers([stun, turn('2')], [turn('1'), stun]), [turn('2')]);
+  assert.deepEqual(withServers([stun, turn('1')], [turn('2')]), [stun, turn('2')]);
+  assert.deepEqual(withServers([], []), []);
 });
 
 test('ICE servers in Link headers', () => {

@@ -27,6 +27,25 @@ export function parseIceLinks(header) {
   return servers;
 }
 
+/**
+ * The servers among those named that are not known yet, or not with these
+ * credentials: a server makes new ones for each client and for some minutes.
+ * @param {RTCIceServer[]} named
+ * @param {RTCIceServer[]} known
+ */
+export function newServers(named, known) {
+  return named.filter((s) => !known.some((k) => k.urls === s.urls && k.username === s.username));
+}
+
+/**
+ * Those that are known, with what was named last in place of the same before.
+ * @param {RTCIceServer[]} known
+ * @param {RTCIceServer[]} named
+ */
+export function withServers(known, named) {
+  return [...known.filter((k) => !named.some((s) => s.urls === k.urls)), ...named];
+}
+
 const isICE = (line) => /^a=(ice-ufrag|ice-pwd|candidate|end-of-candidates)\b/.test(line);
 
 /**

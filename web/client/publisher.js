@@ -1,6 +1,7 @@
 /** Keeps a microphone published in a room, through whatever happens to the connection. */
 
 import { Backoff, wait } from './backoff.js';
+import { withServers } from './ice.js';
 import { connectionLost } from './problem.js';
 import { end, publish } from './whip.js';
 
@@ -156,7 +157,7 @@ export class Publisher {
       track: /** @type {MediaStreamTrack} */ (this.#track),
       signal,
       wake: this.#o.wake,
-      iceServers: [...this.#o.iceServers, ...this.#iceServers],
+      iceServers: withServers(this.#o.iceServers, this.#iceServers),
       // Known from the answer on, also when nothing comes of it: then the next
       // attempt begins with them.
       onIceServers: (servers) => (this.#iceServers = servers),

@@ -1,6 +1,6 @@
 /** Sending one audio track by WHIP (RFC 9725). */
 
-import { iceFragment, parseIceLinks, withICE } from './ice.js';
+import { iceFragment, newServers, parseIceLinks, withICE, withServers } from './ice.js';
 import { VerbatimError, fromResponse, noServer } from './problem.js';
 import { lost } from './recovery.js';
 
@@ -11,6 +11,9 @@ const connectMs = 15_000;
 // After this the ICE servers that came with the answer are tried: behind a
 // firewall only a TURN server helps.
 const relayAfterMs = 5_000;
+// The least time that the server's credentials for TURN are good for: 10 minutes,
+// less what a restart takes.
+const credentialsMs = 8 * 60_000;
 // How long an answer may take. A network that went away leaves requests behind
 // that nobody answers.
 const answerMs = 15_000;
@@ -57,11 +60,17 @@ export async function publish({ endpoint, headers, track, signal, iceServers = [
     await pc.setRemoteDescription({ type: 'answer', sdp: answer });
 
     const named = parseIceLinks(res.headers.get('Link'));
-    const more = named.filter((s) => !iceServers.some((i) => i.urls === s.urls));
+    const more = newServers(named, iceServers);
     onIceServers(named);
-    if (more.length) pc.setConfiguration({ ...pc.getConfiguration(), iceServers: [...iceServers, ...more] });
+    if (more.length) pc.setConfiguration({ ...pc.getConfiguration(), iceServers: withServers(iceServers, named) });
 
+    let asked = Date.now();
     const restart = async (/** @type {AbortSignal} */ stop) => {
+      if (Date.now() - asked > credentialsMs && named.some((s) => s.username)) {
+        const now = await askServers(endpoint, await headers(), stop);
+        if (now.length) pc.setConfiguration({ ...pc.getConfiguration(), iceServers: withServers(iceServers, now) });
+        asked = Date.now();
+      }
       answer = await restartICE(pc, url, answer, await headers(), stop);
     };
     if (more.length && !(await settled(pc, signal, relayAfterMs))) await restart(signal);
@@ -104,6 +113,19 @@ export async function send(method, url, type, body, headers, signal, ms = answer
   });
   if (!res.ok) throw await fromResponse(res);
   return res;
+}
+
+/**
+ * The ICE servers as the server names them now (RFC 9725, section 4.6): none if it
+ * does not answer, which is then noticed by what follows.
+ * @param {string} endpoint
+ * @param {Record<string, string>} headers
+ * @param {AbortSignal} signal
+ */
+async function askServers(endpoint, headers, signal) {
+  const init = { method: 'OPTIONS', headers, signal: AbortSignal.any([signal, AbortSignal.timeout(answerMs)]) };
+  const res = await fetch(endpoint, init).catch(() => null);
+  return parseIceLinks(res?.ok ? res.headers.get('Link') : null);
 }
 
 /**

@@ -20,6 +20,13 @@ type PublicIP struct {
 	Local netip.Addr
 }
 
+func (p PublicIP) String() string {
+	if p.Local.IsValid() {
+		return p.Local.String() + "/" + p.Public.String()
+	}
+	return p.Public.String()
+}
+
 // ParsePublicIP reads PUBLIC or LOCAL/PUBLIC.
 func ParsePublicIP(text string) (p PublicIP, err error) {
 	local, public, both := strings.Cut(text, "/")
@@ -46,8 +53,9 @@ type address struct{ shown, socket netip.AddrPort }
 
 // addresses are what clients are told of our sockets. Without public addresses
 // that is where they are. With some, it is those; beside them nothing that makes
-// sense on this side of a NAT only, unless a public address says so.
-func addresses(sockets []netip.AddrPort, public []PublicIP) (all []address, err error) {
+// sense on this side of a NAT only, unless a public address says so. vain are the
+// public addresses that lead to none of the sockets.
+func addresses(sockets []netip.AddrPort, public []PublicIP) (all []address, vain []PublicIP) {
 	for _, p := range public {
 		ours := func(s netip.AddrPort) bool {
 			return s.Addr() == p.Local || !p.Local.IsValid() && s.Addr().Is4() == p.Public.Is4()
@@ -59,10 +67,8 @@ func addresses(sockets []netip.AddrPort, public []PublicIP) (all []address, err 
 			i = slices.IndexFunc(sockets, ours)
 		}
 		if i < 0 {
-			if p.Local.IsValid() {
-				return nil, fmt.Errorf("the public address %v is to lead to %v, where nothing listens", p.Public, p.Local)
-			}
-			return nil, fmt.Errorf("the public address %v is of a family that nothing listens on", p.Public)
+			vain = append(vain, p)
+			continue
 		}
 		all = append(all, address{netip.AddrPortFrom(p.Public, sockets[i].Port()), sockets[i]})
 	}
@@ -77,7 +83,7 @@ func addresses(sockets []netip.AddrPort, public []PublicIP) (all []address, err 
 			all = append(all, address{s, s})
 		}
 	}
-	return all, nil
+	return all, vain
 }
 
 // candidates are our lines about addresses in an answer.

@@ -26,8 +26,8 @@ func TestParsePublicIP(t *testing.T) {
 		{"/203.0.113.5", "error"},
 	} {
 		p, err := ParsePublicIP(c.text)
-		got := fmt.Sprint(p.Public, p.Local)
-		if got = strings.Join(strings.Fields(p.Public.String()+" "+p.Local.String()), " "); err != nil {
+		got := p.Public.String() + " " + p.Local.String()
+		if err != nil {
 			got = "error"
 		}
 		if got != c.want {
@@ -53,8 +53,8 @@ func TestAddresses(t *testing.T) {
 		{"a private one that was asked for", sockets, []string{"203.0.113.5", "10.0.0.5/10.0.0.5"},
 			"203.0.113.5:8080=10.0.0.5:8080 10.0.0.5:8080 [2001:db8::5]:8080"},
 		{"loopback alone", sockets[:1], []string{"203.0.113.5"}, "203.0.113.5:8080=127.0.0.1:8080"},
-		{"of the other family", sockets[:1], []string{"2001:db8:1::5"}, "error"},
-		{"for an address that is not there", sockets, []string{"10.0.0.6/203.0.113.5"}, "error"},
+		{"of the other family", sockets[:1], []string{"2001:db8:1::5"}, "not 2001:db8:1::5"},
+		{"for an address that is not there", sockets, []string{"10.0.0.6/203.0.113.5"}, "[2001:db8::5]:8080 not 10.0.0.6/203.0.113.5"},
 	} {
 		var at []netip.AddrPort
 		for _, s := range c.sockets {
@@ -68,7 +68,7 @@ func TestAddresses(t *testing.T) {
 			}
 			public = append(public, p)
 		}
-		all, err := addresses(at, public)
+		all, vain := addresses(at, public)
 		var got []string
 		for _, a := range all {
 			text := a.shown.String()
@@ -77,11 +77,11 @@ func TestAddresses(t *testing.T) {
 			}
 			got = append(got, text)
 		}
-		if err != nil {
-			got = []string{"error"}
+		for _, p := range vain {
+			got = append(got, "not "+p.String())
 		}
 		if text := strings.Join(got, " "); text != c.want {
-			t.Errorf("%s: %s, want %s (%v)", c.name, text, c.want, err)
+			t.Errorf("%s: %s, want %s", c.name, text, c.want)
 		}
 	}
 }

@@ -248,9 +248,10 @@ func (e *Engine) address() error {
 		sockets = append(sockets, m.at)
 	}
 	var tcp []address
+	var vain []PublicIP
 	var err error
-	if e.udp, err = addresses(sockets, e.cfg.PublicIPs); err != nil {
-		return err
+	if e.udp, vain = addresses(sockets, e.cfg.PublicIPs); len(vain) > 0 {
+		return fmt.Errorf("the public address %v can lead to none of the addresses that media is listened for on (%v)", vain[0], sockets)
 	}
 	if e.cfg.ListenTCP != "" {
 		if e.tcp, err = listenTCP(e.muxes, e.cfg.ListenTCP, 2*e.cfg.MaxSessions, e.cfg.TCPTimeout, &e.dropped); err != nil {
@@ -259,13 +260,7 @@ func (e *Engine) address() error {
 		if len(e.tcp.sockets) < len(e.muxes) && e.cfg.ListenTCP == SamePort {
 			e.log.Info("another program, or HTTP, has the media port's number for TCP at some addresses: there, only UDP is taken")
 		}
-		public := e.cfg.PublicIPs
-		if len(e.tcp.sockets) == 0 {
-			public = nil
-		}
-		if tcp, err = addresses(e.tcp.sockets, public); err != nil {
-			return err
-		}
+		tcp, _ = addresses(e.tcp.sockets, e.cfg.PublicIPs) // it may be on fewer
 	}
 	e.candidates, err = candidates(e.udp, tcp)
 	return err

@@ -252,11 +252,8 @@ func (c *tcpConn) route(b []byte, msg *stun.Message) bool {
 		return c.to != nil
 	}
 	to := c.t.find(userOf(b, msg), c.at)
-	switch {
-	case to == nil:
+	if to == nil || to == c.to {
 		return c.to != nil
-	case to == c.to:
-		return true
 	}
 	c.leave()
 	if !to.m.attach(to, c) {

@@ -42,7 +42,7 @@ func startAuthority(t *testing.T, httpPort, tlsPort int) *authority {
 	dir := t.TempDir()
 	program := func(name string) string {
 		path := filepath.Join(dir, name)
-		out, err := exec.Command("go", "build", "-modfile=../../tools/go.mod", "-o", path, "github.com/letsencrypt/pebble/v2/cmd/"+name).CombinedOutput()
+		out, err := exec.Command("go", "build", "-modfile=../../tools/acme.mod", "-o", path, "github.com/letsencrypt/pebble/v2/cmd/"+name).CombinedOutput()
 		if err != nil {
 			t.Fatalf("build %s: %v: %s", name, err, out)
 		}
@@ -121,16 +121,15 @@ func TestACME(t *testing.T) {
 	}{{"TLS-ALPN-01", false}, {"HTTP-01", true}} {
 		t.Run(c.name, func(t *testing.T) {
 			httpPort, tlsPort := freePort(t), freePort(t)
-			authority, closed := (*authority)(nil), freePort(t)
-			var plain string
+			closed, plain := freePort(t), ""
 			flags := []string{"--listen", fmt.Sprintf("127.0.0.1:%d", tlsPort), "--acme-domain", name, "--acme-email", "ops@meet.example"}
+			seenHTTP, seenTLS := closed, tlsPort // of the ports, the one that the authority reaches
 			if c.http {
-				authority = startAuthority(t, httpPort, closed)
+				seenHTTP, seenTLS = httpPort, closed
 				plain = fmt.Sprintf("127.0.0.1:%d", httpPort)
 				flags = append(flags, "--acme-http", plain)
-			} else {
-				authority = startAuthority(t, closed, tlsPort)
 			}
+			authority := startAuthority(t, seenHTTP, seenTLS)
 			t.Setenv("SSL_CERT_FILE", authority.cert)
 			data := t.TempDir()
 			s := serve(t, data, "none:", append(flags, "--acme-directory", authority.directory)...)

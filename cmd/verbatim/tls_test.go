@@ -96,7 +96,7 @@ func TestTLS(t *testing.T) {
 		t.Fatalf("events: %s, %s", events.Proto, events.Status)
 	}
 
-	cert, key = certificate(t, dir, "localhost", 2)
+	certificate(t, dir, "localhost", 2) // in the same files
 	deadline := time.Now().Add(10 * time.Second)
 	for serial := int64(0); serial != 2; {
 		if time.Now().After(deadline) {

@@ -86,7 +86,7 @@ var firewalls = []firewall{
 	{
 		name: "HTTPS and TURN over TLS alone",
 		rules: `iifname "client" meta l4proto udp drop
-			iifname "client" tcp dport != { 443, 5349 } reject with tcp reset`,
+			iifname "client" tcp dport != { 443, 5349 } drop`,
 		ways: []string{"turn"}, shut: []string{"udp", "tcp"},
 		pair: pair{Protocol: "udp", Relay: "tls"}, seen: "verbatim_turn_allocations_total",
 	},

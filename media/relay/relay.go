@@ -48,8 +48,8 @@ type Config struct {
 	// socket of this machine.
 	Peers map[netip.AddrPort]netip.AddrPort
 
-	// MaxAllocations bounds the allocations in all (default 2,000, each of 20 KB
-	// and a file), PerCredential those of one credential (default 24: a browser
+	// MaxAllocations bounds the allocations in all (default 2,000; each has a
+	// socket), PerCredential those of one credential (default 24: a browser
 	// makes one from each of its addresses to each address of ours), PerAddress
 	// those from one address (default 240).
 	MaxAllocations, PerCredential, PerAddress int

@@ -420,7 +420,7 @@ func TestStrangers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			t.Cleanup(func() { conn.Close() })
 			if _, err := conn.Write(c.say); err != nil {
 				t.Fatal(err)
 			}

@@ -3,6 +3,7 @@ package whipclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -22,6 +24,7 @@ const (
 	connectTimeout = 15 * time.Second
 	// gatherTimeout is for TURN servers, some of which may not be reached.
 	gatherTimeout = 2 * time.Second
+	dialTimeout   = 5 * time.Second
 	// maxHeld is how many packets are kept while ICE is restarted: 20 s of the
 	// usual ones.
 	maxHeld = 1000
@@ -92,6 +95,32 @@ type Conn struct {
 	held    []rtp.Packet
 }
 
+// patientNet gives up a TCP connection to a TURN server before the system does,
+// which takes two minutes, and which pion waits for when it is closed.
+type patientNet struct{ transport.Net }
+
+func newPatientNet() (transport.Net, error) {
+	n, err := stdnet.NewNet()
+	return patientNet{n}, err
+}
+
+// DialTCP implements transport.Net.
+func (patientNet) DialTCP(network string, from, to *net.TCPAddr) (transport.TCPConn, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	if from != nil {
+		d.LocalAddr = from
+	}
+	c, err := d.Dial(network, to.String()) //nolint:noctx // pion has none for it
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%v is no TCP address", to), c.Close())
+	}
+	return tcp, nil
+}
+
 // Connect makes the peer connection: offer, exchange, and ICE and DTLS up to the
 // point where media can be sent.
 func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err error) {
@@ -113,6 +142,11 @@ func Connect(ctx context.Context, o Options, exchange Exchange) (_ *Conn, err er
 	if o.Loopback {
 		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 		s.SetIPFilter(net.IPv4(127, 0, 0, 1).Equal)
+	}
+	if o.Via == ByTURN {
+		if o.Net, err = newPatientNet(); err != nil {
+			return nil, err
+		}
 	}
 	if o.Net != nil {
 		s.SetNet(o.Net)

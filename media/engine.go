@@ -416,17 +416,17 @@ type Stats struct {
 	Begun    uint64 // sessions
 	Refused  uint64 // clients, because there were MaxSessions
 	Dropped  uint64 // datagrams, and messages over TCP, that came faster than they were taken
-	// TCPConnections are those that there are for media, TCPRefused how many were
-	// closed at once, because there were too many.
-	TCPConnections int
-	TCPRefused     uint64
+	// TCPConnections are those that there are for media, TCPBegun how many were for
+	// a session, TCPRefused how many were closed at once because there were too many.
+	TCPConnections       int
+	TCPBegun, TCPRefused uint64
 }
 
 // Stats may be called at any time.
 func (e *Engine) Stats() Stats {
 	s := Stats{Sessions: e.Sessions(), Begun: e.begun.Load(), Refused: e.refused.Load(), Dropped: e.dropped.Load()}
 	if e.tcp != nil {
-		s.TCPConnections, s.TCPRefused = e.tcp.limiter.Open(), e.tcp.limiter.Refused()
+		s.TCPConnections, s.TCPBegun, s.TCPRefused = e.tcp.limiter.Open(), e.tcp.begun.Load(), e.tcp.limiter.Refused()
 	}
 	return s
 }

@@ -49,6 +49,7 @@ type tcpMux struct {
 	muxes   []*mux
 	limiter *netlimit.Limiter
 	dropped *atomic.Uint64
+	begun   atomic.Uint64 // connections that were for a session
 	sockets []netip.AddrPort
 
 	listeners []net.Listener
@@ -258,6 +259,9 @@ func (c *tcpConn) route(b []byte, msg *stun.Message) bool {
 	c.leave()
 	if !to.m.attach(to, c) {
 		return false
+	}
+	if c.to == nil {
+		c.t.begun.Add(1)
 	}
 	c.to = to
 	return c.socket.Known() == nil

@@ -226,8 +226,8 @@ func TestTCPConnectionsOfOneSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.ends("one too many", more)
-	if n := known(); n != maxTCPPerSession {
-		t.Errorf("%d connections belong to the session", n)
+	if n, begun := known(), w.engine.Stats().TCPBegun; n != maxTCPPerSession || begun != maxTCPPerSession {
+		t.Errorf("%d connections belong to the session, %d did", n, begun)
 	}
 	w.engine.CloseSession("session", audio.ReasonLeft)
 	<-w.log.closed
@@ -246,7 +246,7 @@ func TestTCPIsBounded(t *testing.T) {
 	}
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
 		s := w.engine.Stats()
-		if s.TCPConnections == maxTCPPerAddress && s.TCPRefused == 5 {
+		if s.TCPConnections == maxTCPPerAddress && s.TCPRefused == 5 && s.TCPBegun == 0 {
 			break
 		}
 		if time.Now().After(deadline) {

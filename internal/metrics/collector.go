@@ -47,6 +47,7 @@ var (
 	dropped  = desc("media_dropped_datagrams_total", "Datagrams that came faster than their sessions took them.")
 
 	tcpConns   = desc("media_tcp_connections", "TCP connections over which media may come.")
+	tcpBegun   = desc("media_tcp_connections_total", "TCP connections that were for a session.")
 	tcpRefused = desc("media_tcp_connections_refused_total", "TCP connections for media that were closed at once, because there were too many.")
 
 	turnAllocations = desc("turn_allocations", "Allocations of the TURN server that there are.")
@@ -221,6 +222,7 @@ func (c collector) collectSessions(s sink) {
 	s.gauge(conns, float64(i.Connections))
 	s.counter(dropped, float64(m.Dropped))
 	s.gauge(tcpConns, float64(m.TCPConnections))
+	s.counter(tcpBegun, float64(m.TCPBegun))
 	s.counter(tcpRefused, float64(m.TCPRefused))
 
 	e := c.s.Events()

@@ -81,7 +81,7 @@ var firewalls = []firewall{
 		name:  "no UDP",
 		rules: `iifname "client" meta l4proto udp drop`,
 		ways:  []string{"tcp", "turn"}, shut: []string{"udp"},
-		pair: pair{Protocol: "tcp"}, seen: "verbatim_media_tcp_connections",
+		pair: pair{Protocol: "tcp"}, seen: "verbatim_media_tcp_connections_total",
 	},
 	{
 		name: "HTTPS and TURN over TLS alone",
@@ -128,7 +128,7 @@ func run(ctx context.Context, args []string) (err error) {
 		if err := s.try(ctx, fmt.Sprintf("case%d", i), f); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
-		fmt.Printf("%s: complete over %v, nothing over %v, %.0f s\n", f.name, f.ways, f.shut, time.Since(begun).Seconds())
+		fmt.Printf("%s: complete over %v, nothing over %v, Chromium: %t, %.0f s\n", f.name, f.ways, f.shut, o.chromium != "", time.Since(begun).Seconds())
 	}
 	return nil
 }

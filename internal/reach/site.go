@@ -193,8 +193,12 @@ func (s *site) browse(ctx context.Context, room string, f firewall) error {
 	if got != f.pair {
 		return fmt.Errorf("it came by %+v, not %+v", got, f.pair)
 	}
-	if v, err := s.metric(ctx, f.seen); err != nil || v == 0 {
-		return fmt.Errorf("the server's %s is %v: %w", f.seen, v, err)
+	v, err := s.metric(ctx, f.seen)
+	if err != nil {
+		return err
+	}
+	if v == 0 {
+		return fmt.Errorf("the server's %s is 0", f.seen)
 	}
 	return s.heard(ctx, room)
 }

@@ -110,7 +110,7 @@ func (patientNet) DialTCP(network string, from, to *net.TCPAddr) (transport.TCPC
 	if from != nil {
 		d.LocalAddr = from
 	}
-	c, err := d.Dial(network, to.String()) //nolint:noctx // pion has none for it
+	c, err := d.Dial(network, to.String()) // pion has no context for it
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ type tcpWorld struct {
 func newTCPWorld(t *testing.T, more func(*Config)) *tcpWorld {
 	t.Helper()
 	w := &tcpWorld{t: t, log: &memoryLog{closed: make(chan audio.Reason, 10)}}
-	cfg := Config{Listen: "127.0.0.1:0", ListenTCP: SamePort, Sink: w.log, NoDirect: os.Getenv(throughPion) != ""}
+	cfg := Config{Listen: "127.0.0.1:0", ListenTCP: "127.0.0.1:0", Sink: w.log, NoDirect: os.Getenv(throughPion) != ""}
 	if more != nil {
 		more(&cfg)
 	}
@@ -279,7 +279,7 @@ func TestTCPPortThatIsTaken(t *testing.T) {
 	}
 	defer l.Close()
 	at := l.Addr().String()
-	w := newTCPWorld(t, func(c *Config) { c.Listen = at })
+	w := newTCPWorld(t, func(c *Config) { c.Listen, c.ListenTCP = at, SamePort })
 	w.begin()
 	if strings.Contains(w.answer, "tcptype") {
 		t.Errorf("there is a candidate for a port that another has: %s", w.answer)

@@ -271,13 +271,27 @@ func TestTCPClientThatDoesNotRead(t *testing.T) {
 	}
 }
 
+// takenTCP has a port whose number is free for UDP.
+func takenTCP(t *testing.T) net.Listener {
+	t.Helper()
+	for range 50 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		if u, err := net.ListenPacket("udp", l.Addr().String()); err == nil {
+			u.Close()
+			return l
+		}
+	}
+	t.Fatal("no number is free")
+	return nil
+}
+
 // A port that something else has is done without if nobody asked for it.
 func TestTCPPortThatIsTaken(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := takenTCP(t)
 	at := l.Addr().String()
 	w := newTCPWorld(t, func(c *Config) { c.Listen, c.ListenTCP = at, SamePort })
 	w.begin()

@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -83,7 +84,7 @@ func TestNobodyIsTrusted(t *testing.T) {
 }
 
 func TestStrictTransport(t *testing.T) {
-	h := New(Config{Loopback: true, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}).Routes()
+	h := New(Config{Logger: slog.New(slog.DiscardHandler), Loopback: true, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}).Routes()
 	for _, c := range []struct {
 		name string
 		tls  *tls.ConnectionState

@@ -86,7 +86,9 @@ func (c *serveCmd) checkListen(ctx context.Context) error {
 	if _, err := net.DefaultResolver.LookupPort(ctx, "tcp", port); err != nil {
 		return fmt.Errorf("--listen: %q is no port", port)
 	}
-	if ip := net.ParseIP(host); !c.Insecure && !c.configured() && !strings.EqualFold(host, "localhost") && (host == "" || ip != nil && !ip.IsLoopback()) {
+	ip := net.ParseIP(host)
+	beyond := c.TLS.proxied() || !strings.EqualFold(host, "localhost") && (host == "" || ip != nil && !ip.IsLoopback())
+	if beyond && !c.Insecure && !c.configured() {
 		return errReachable(c.Listen)
 	}
 	return nil

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 
 	"verbatim/media"
 	"verbatim/media/relay"
@@ -40,6 +42,29 @@ func (f *reachFlags) config(c *media.Config) error {
 		c.PublicIPs = append(c.PublicIPs, p)
 	}
 	return nil
+}
+
+// Check implements checker.
+func (f *reachFlags) Check(ctx context.Context) error {
+	var errs []error
+	for name, address := range map[string]string{"media-tcp": f.MediaTCP, "turn-listen": f.TURNListen, "turns-listen": f.TURNSListen} {
+		if address == "" || address == "none" && name == "media-tcp" {
+			continue
+		}
+		_, port, err := net.SplitHostPort(address)
+		if err == nil {
+			_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--%s: %w; want IP:PORT, or :PORT for every interface", name, err))
+		}
+	}
+	if f.TURNSecretFile != "" {
+		if _, err := signaling.ReadSecret(f.TURNSecretFile); err != nil {
+			errs = append(errs, fmt.Errorf("--turn-secret-file: %w", err))
+		}
+	}
+	return errors.Join(append(errs, f.config(&media.Config{}))...)
 }
 
 // relay starts the TURN server for the media port, nil for none. Clients are told

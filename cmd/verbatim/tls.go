@@ -40,16 +40,29 @@ func (f *tlsFlags) proxies() []netip.Prefix {
 	return f.TrustedProxy
 }
 
-// config is nil for a server without TLS. stop ends what serves beside it.
-func (f *tlsFlags) config(ctx context.Context, data string, log *slog.Logger) (c *tls.Config, stop func() error, err error) {
-	stop = func() error { return nil }
+// Check implements checker.
+func (f *tlsFlags) Check(context.Context) error {
 	switch {
 	case (f.TLSCert == "") != (f.TLSKey == ""):
-		return nil, nil, errors.New("--tls-cert and --tls-key belong together")
+		return errors.New("--tls-cert and --tls-key belong together")
 	case f.TLSCert != "" && len(f.ACMEDomain) > 0:
-		return nil, nil, errors.New("the certificate comes either from --tls-cert or by --acme-domain")
+		return errors.New("the certificate comes either from --tls-cert or by --acme-domain")
 	case len(f.ACMEDomain) == 0 && (f.ACMEHTTP != "" || f.ACMEDirectory != "" || f.ACMEEmail != ""):
-		return nil, nil, errors.New("--acme-http, --acme-directory and --acme-email need --acme-domain")
+		return errors.New("--acme-http, --acme-directory and --acme-email need --acme-domain")
+	case f.TLSCert != "":
+		_, err := certs.ReadFiles(f.TLSCert, f.TLSKey, slog.New(slog.DiscardHandler))
+		return err
+	}
+	return nil
+}
+
+// config is nil for a server without TLS. stop ends what serves beside it.
+func (f *tlsFlags) config(ctx context.Context, data string, log *slog.Logger) (c *tls.Config, stop func() error, err error) {
+	if err := f.Check(ctx); err != nil {
+		return nil, nil, err
+	}
+	stop = func() error { return nil }
+	switch {
 	case f.TLSCert != "":
 		files, err := certs.ReadFiles(f.TLSCert, f.TLSKey, log)
 		if err != nil {

@@ -83,6 +83,7 @@ type stream struct {
 	// over are those of sent of which nothing more will come. They stay in sent, as
 	// live events may still tell of what was read from the store.
 	over map[string]bool
+	told string // of the room's state, without what grows
 }
 
 // resume reads where the client was. An id of another room counts for nothing.
@@ -126,9 +127,15 @@ func (st *stream) state(r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	return st.show(r, now)
+}
+
+// show is state with what was read already.
+func (st *stream) show(r *http.Request, now roomState) error {
 	if now.Meeting != nil {
 		st.sent[now.Meeting.ID] += 0 // all of this one is for the client
 	}
+	st.told = now.told()
 	// With an id, so that a client that is cut off before the first final comes
 	// back for those of this meeting, even when that is over by then.
 	if err := st.send(st.position(), meeting.EventState, now); err != nil {
@@ -146,6 +153,59 @@ func (st *stream) state(r *http.Request) error {
 		return nil
 	}
 	return st.finals(r.Context(), now.Meeting.ID)
+}
+
+// missed reads what there may be to tell: events were missed. Where nothing is
+// new, nothing is sent.
+func (st *stream) missed(r *http.Request) error {
+	now, err := st.s.roomState(r)
+	if err != nil {
+		return err
+	}
+	if now.told() != st.told {
+		return st.show(r, now)
+	}
+	for id := range st.sent {
+		switch {
+		case st.over[id]:
+		case now.Meeting != nil && id == now.Meeting.ID:
+			err = st.finals(r.Context(), id)
+		default:
+			err = st.finish(r.Context(), id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish sends the rest of a meeting that is not live any more, and that its
+// transcript is finished, if it is.
+func (st *stream) finish(ctx context.Context, id string) error {
+	if err := st.rest(ctx, id); err != nil || !st.over[id] {
+		return err
+	}
+	m, err := st.s.cfg.Meetings.Meeting(ctx, id)
+	switch {
+	case errors.Is(err, meeting.ErrNotFound):
+		return st.send("", meeting.EventErased, meeting.Erased{Meeting: id})
+	case err != nil:
+		return err
+	}
+	return st.send("", meeting.EventEnded, meeting.Ended{Meeting: id, State: m.State})
+}
+
+// told is what of a state is told by events of their own that may be missed.
+func (s roomState) told() string {
+	if s.Meeting == nil {
+		return ""
+	}
+	text := s.Meeting.ID
+	for _, p := range s.Meeting.Participants {
+		text += fmt.Sprintf(" %s %d %t", p.ID, p.JoinedAt.UnixMicro(), p.LeftAt == nil)
+	}
+	return text
 }
 
 // rest sends the finals of a meeting that is not live any more, and notes if
@@ -191,6 +251,8 @@ func (st *stream) event(r *http.Request, e meeting.Event) error {
 	switch {
 	case e.Type == meeting.EventState:
 		return st.state(r)
+	case e.Type == meeting.EventMissed:
+		return st.missed(r)
 	case e.Type == meeting.EventEnded:
 		if end, ok := e.Data.(meeting.Ended); ok && end.State != meeting.StateEnded {
 			if err := st.finals(r.Context(), e.Meeting); err != nil && !errors.Is(err, meeting.ErrNotFound) {
@@ -206,6 +268,14 @@ func (st *stream) event(r *http.Request, e meeting.Event) error {
 		return st.send("", e.Type, e.Data)
 	}
 	if _, known := st.sent[e.Meeting]; !known {
+		// It began at another node, whose telling has not come yet.
+		now, err := st.s.roomState(r)
+		if err != nil {
+			return err
+		}
+		if now.Meeting != nil && now.Meeting.ID == e.Meeting {
+			return st.show(r, now)
+		}
 		// The rest of a meeting that was over before the client came.
 		st.sent[e.Meeting] = e.Number - 1
 	}

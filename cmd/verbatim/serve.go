@@ -61,6 +61,7 @@ type serveCmd struct {
 	CORSOrigin        []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
 	TLS               tlsFlags      `embed:""`
 	Reach             reachFlags    `embed:""`
+	NATS              natsFlags     `embed:"" group:"More than one machine"`
 	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
 
 	authFlags  `embed:""`
@@ -167,14 +168,19 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer closeTraces()
+	bus, link, err := c.NATS.bus(s.hub, db, log)
+	if err != nil {
+		return err
+	}
+	defer link.close()
 	s.registry, err = meeting.NewRegistry(ctx, meeting.Config{
-		Store: db, Publish: s.hub.Publish, CloseSession: s.closeSession, Linger: c.Linger, Now: now, Logger: log,
+		Store: db, Publish: bus.Publish, CloseSession: s.closeSession, Linger: c.Linger, Now: now, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	s.pipeline = pipeline.New(pipeline.Config{
-		Logs: logs, Store: db, Registry: s.registry, Publish: s.hub.Publish, Watched: s.hub.Watched,
+		Logs: logs, Store: db, Registry: s.registry, Publish: bus.Publish, Watched: bus.Watched,
 		Supervisor: transcriber, Recordings: recordings, Traced: s.segmentHook(), Now: now, Logger: log,
 	})
 	defer func() { // in case of an error on the way; serve has closed it else
@@ -208,6 +214,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		defer func() { err = errors.Join(err, turn.Close()) }()
 	}
 	s.ingest = ingest.New(ingest.Config{Sink: ingestSink{s}, Now: now, Logger: log})
+	wg.Go(func() { link.run(background) })
 	wg.Go(func() { s.registry.Run(background) })
 	wg.Go(func() { s.pipeline.Run(background) })
 	wg.Go(func() { s.pipeline.Retain(background, c.KeepAudio) })

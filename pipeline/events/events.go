@@ -1,6 +1,8 @@
-// Package events carries what happens in meetings to whoever watches, within
-// one process. It keeps nothing: what must not be missed is read from the
-// store, and an event only tells that there is something to read.
+// Package events carries what happens in meetings to whoever watches: a Hub
+// within one process, a Link from hub to hub over NATS. It keeps nothing: what
+// must not be missed is read from the store, and an event only tells that there
+// is something to read. So a message that NATS loses costs delay and nothing
+// else; Link says how much.
 package events
 
 import (
@@ -20,6 +22,9 @@ type Hub struct {
 	rooms  map[string]map[chan meeting.Event]struct{}
 	closed bool
 	stats  Stats
+	// changed is told, with mu held, that another set of rooms is watched. It must
+	// not wait. It is set before the first Subscribe.
+	changed func()
 }
 
 // Stats are the numbers of a Hub.
@@ -40,6 +45,9 @@ func (h *Hub) Stats() Stats {
 // closes its channel; it can subscribe again and read what it missed from the
 // store.
 func (h *Hub) Publish(e meeting.Event) {
+	if e.Type == meeting.EventRejoined {
+		return // for other nodes
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for c := range h.rooms[e.Room] {
@@ -67,6 +75,7 @@ func (h *Hub) Subscribe(room string) (events <-chan meeting.Event, cancel func()
 	}
 	if h.rooms[room] == nil {
 		h.rooms[room] = map[chan meeting.Event]struct{}{}
+		h.tellChanged()
 	}
 	h.rooms[room][c] = struct{}{}
 	h.stats.Subscribers++
@@ -106,5 +115,24 @@ func (h *Hub) drop(room string, c chan meeting.Event) {
 	h.stats.Subscribers--
 	if len(h.rooms[room]) == 0 {
 		delete(h.rooms, room)
+		h.tellChanged()
 	}
+}
+
+// tellChanged is called with h.mu held.
+func (h *Hub) tellChanged() {
+	if h.changed != nil {
+		h.changed()
+	}
+}
+
+// watched are the rooms that have subscribers.
+func (h *Hub) watched() map[string]bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rooms := make(map[string]bool, len(h.rooms))
+	for room := range h.rooms {
+		rooms[room] = true
+	}
+	return rooms
 }

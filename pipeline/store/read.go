@@ -31,6 +31,29 @@ func (s *Store) LiveMeeting(ctx context.Context, room string) (m meeting.Meeting
 	return m, err
 }
 
+// Mark changes whenever something of a room changes that event streams tell of:
+// meetings, who is in them, finals. It says nothing by itself.
+func (s *Store) Mark(ctx context.Context, room string) (mark string, err error) {
+	err = s.view(ctx, "what is new in "+room, func(tx *sql.Tx) error {
+		scan := func(rows *sql.Rows) (string, error) {
+			var id, state string
+			var segments, members, gone, left int64
+			err := rows.Scan(&id, &state, &segments, &members, &gone, &left)
+			return fmt.Sprintf("%s %s %d %d %d %d", id, state, segments, members, gone, left), err
+		}
+		// Older ones than the last few change no more, but for being erased.
+		marks, err := collect(ctx, tx, scan, `
+			SELECT id, state, segments,
+				(SELECT COUNT(*) FROM participants WHERE meeting = meetings.id),
+				(SELECT COUNT(left_at) FROM participants WHERE meeting = meetings.id),
+				(SELECT COALESCE(MAX(left_at), 0) FROM participants WHERE meeting = meetings.id)
+			FROM meetings WHERE room = $1 AND erasing = 0 ORDER BY started_at DESC, id DESC LIMIT 8`, room)
+		mark = strings.Join(marks, ", ")
+		return err
+	})
+	return mark, err
+}
+
 // LiveMeetings returns all meetings that are going on, the newest first.
 func (s *Store) LiveMeetings(ctx context.Context) (ms []meeting.Meeting, err error) {
 	err = s.view(ctx, "live meetings", func(tx *sql.Tx) error {

@@ -54,6 +54,7 @@ func (p *Pipeline) erase(ctx context.Context, id string) error {
 		return err
 	}
 	p.stopTracks(id)
+	p.stopForwards(id)
 	defer p.stopRecording(id)()
 	// The audio first: as long as the meeting is there, it can be erased again.
 	if err := p.cfg.Logs.RemoveMeeting(id); err != nil {
@@ -61,6 +62,11 @@ func (p *Pipeline) erase(ctx context.Context, id string) error {
 	}
 	if p.cfg.Recordings != nil {
 		if err := p.cfg.Recordings.Erase(ctx, id); err != nil {
+			return &unfinishedError{err}
+		}
+	}
+	if p.cfg.Forward != nil {
+		if err := p.cfg.Forward.Erase(ctx, id); err != nil {
 			return &unfinishedError{err}
 		}
 	}

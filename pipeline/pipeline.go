@@ -9,7 +9,7 @@
 // When a meeting is over and transcribed, Record makes files of its audio
 // (pipeline/recording), and Retain takes the logs after that.
 //
-// Locks: keptFile.mu is taken before records.mu.
+// Locks: keptFile.mu is taken before records.mu, Pipeline.mu before forwards.mu.
 //
 // Per track there is one goroutine that transcribes (plus what
 // transcribe.Supervisor needs); the Pipeline waits for all of them in Close.
@@ -27,6 +27,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"verbatim/media/audio"
+	"verbatim/pipeline/forward"
 	"verbatim/pipeline/insight"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/recording"
@@ -49,6 +50,7 @@ type Config struct {
 	Watched    func(room string) bool // whether anybody gets what is published of it; nil: always
 	Supervisor *transcribe.Supervisor // nil: nothing is transcribed
 	Recordings *recording.Bucket      // nil: none are kept
+	Forward    *forward.Forwarder     // nil: no audio is handed to other services
 	// Traced is told what happened when to each segment, right after it was
 	// published; it must not wait for anything. nil: nobody is.
 	Traced func(Times)
@@ -79,6 +81,8 @@ type Pipeline struct {
 	// late bounds how many tracks of an earlier run are transcribed at a time:
 	// there may be hundreds, and each has a recognizer of its own.
 	late chan struct{}
+
+	forwards forwards
 
 	wake chan struct{} // of Run: there are stale meetings; capacity 1
 
@@ -120,6 +124,7 @@ func New(cfg Config) *Pipeline {
 	}
 	p.insight, _ = lru.New[string, insight.Stats](keptStats) // fails only for a size that is none
 	p.late = make(chan struct{}, runtime.NumCPU())
+	p.forwards.late = make(chan struct{}, runtime.NumCPU())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -137,7 +142,7 @@ func (p *Pipeline) OpenTrack(ctx context.Context, session string, at time.Time) 
 	}
 	row := meeting.Track{
 		ID: ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String(), Meeting: member.Meeting, Participant: member.Participant.ID,
-		State: meeting.TrackLive, StartedAt: at,
+		State: meeting.TrackLive, StartedAt: at, ToForward: p.cfg.Forward != nil,
 	}
 	log, err := p.cfg.Logs.Create(row.Meeting, row.ID)
 	if err != nil {
@@ -156,6 +161,7 @@ func (p *Pipeline) OpenTrack(ctx context.Context, session string, at time.Time) 
 	if err := p.start(row, member.Room, member.StartedAt, member.Participant, read, false); err != nil {
 		return nil, errors.Join(err, read.Close(), log.Close())
 	}
+	p.forward(row, forwarded(row, member.Room, member.StartedAt, member.Participant), false)
 	return &Writer{p: p, log: log, track: row.ID}, nil
 }
 

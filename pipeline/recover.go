@@ -75,7 +75,7 @@ func (p *Pipeline) Recover(ctx context.Context) error {
 	if len(rows) > 0 {
 		p.log.Info("taking up tracks that were left unfinished", "tracks", len(rows))
 	}
-	return nil
+	return p.recoverForwards(ctx)
 }
 
 func (p *Pipeline) recoverTrack(ctx context.Context, row meeting.Track) (err error) {

@@ -20,7 +20,7 @@ const (
 // Retain removes the audio of tracks whose transcript was finished that long
 // ago, until ctx ends: 0 removes it as soon as the transcript is finished, below
 // 0 none is ever removed. Audio that is still to be transcribed or recorded is
-// not touched, whatever its age. It begins with looking for logs that belong to no track.
+// not touched, nor is what is still to be forwarded, whatever its age. It begins with looking for logs that belong to no track.
 func (p *Pipeline) Retain(ctx context.Context, keep time.Duration) {
 	p.clearStrays(ctx)
 	if keep < 0 {
@@ -59,7 +59,7 @@ func (p *Pipeline) expireTracks(ctx context.Context, before time.Time, known map
 	failed = map[string]bool{}
 	var last meeting.Track
 	for ctx.Err() == nil {
-		rows, err := p.cfg.Store.ExpiredTracks(ctx, before, p.cfg.Recordings != nil, last, retainBatch)
+		rows, err := p.cfg.Store.ExpiredTracks(ctx, before, p.cfg.Recordings != nil, p.cfg.Forward != nil, last, retainBatch)
 		if err != nil {
 			const key = "" // the store's own
 			if failed[key] = true; !known[key] && ctx.Err() == nil {

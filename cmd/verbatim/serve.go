@@ -27,6 +27,7 @@ import (
 	"verbatim/media/relay"
 	"verbatim/pipeline"
 	"verbatim/pipeline/events"
+	"verbatim/pipeline/forward"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/store"
 	"verbatim/pipeline/tracklog"
@@ -62,6 +63,7 @@ type serveCmd struct {
 	TLS               tlsFlags      `embed:""`
 	Reach             reachFlags    `embed:""`
 	NATS              natsFlags     `embed:"" group:"More than one machine"`
+	Forward           forwardFlags  `embed:"" group:"Audio for other services"`
 	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
 
 	authFlags  `embed:""`
@@ -173,6 +175,11 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer link.close()
+	forwarder, closeForwarder, err := c.Forward.open(&c.NATS, log)
+	if err != nil {
+		return err
+	}
+	defer closeForwarder()
 	s.registry, err = meeting.NewRegistry(ctx, meeting.Config{
 		Store: db, Publish: bus.Publish, CloseSession: s.closeSession, Linger: c.Linger, Now: now, Logger: log,
 	})
@@ -181,7 +188,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	s.pipeline = pipeline.New(pipeline.Config{
 		Logs: logs, Store: db, Registry: s.registry, Publish: bus.Publish, Watched: bus.Watched,
-		Supervisor: transcriber, Recordings: recordings, Traced: s.segmentHook(), Now: now, Logger: log,
+		Supervisor: transcriber, Recordings: recordings, Forward: forwarder, Traced: s.segmentHook(), Now: now, Logger: log,
 	})
 	defer func() { // in case of an error on the way; serve has closed it else
 		ended, cancel := context.WithCancel(background)
@@ -225,7 +232,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 
 	requests := metrics.NewRequests()
-	numbers := s.metrics(logs, transcriber, webhooks, requests, turn)
+	numbers := s.metrics(logs, transcriber, webhooks, requests, turn, link, forwarder)
 	public := numbers
 	if adminPort.l != nil {
 		public = nil
@@ -330,7 +337,7 @@ type server struct {
 }
 
 // metrics answers scrapes with the numbers of all parts.
-func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhooks []*webhook.Sender, requests *metrics.Requests, turn *relay.Server) http.Handler {
+func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhooks []*webhook.Sender, requests *metrics.Requests, turn *relay.Server, link eventLink, f *forward.Forwarder) http.Handler {
 	sources := metrics.Sources{
 		Pipeline: s.pipeline.Stats, Logs: logs.Stats, Media: s.media.Stats, Ingest: s.ingest.Stats, Events: s.hub.Stats,
 		Requests: requests, Joins: s.joins.counts, Draining: func() bool { return s.http.Draining() }, Version: version(),
@@ -343,6 +350,12 @@ func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhook
 	}
 	if t != nil {
 		sources.Engines = t.Stats
+	}
+	if link.Link != nil {
+		sources.Link = link.Stats
+	}
+	if f != nil {
+		sources.Forward = f.Stats
 	}
 	return metrics.Handler(sources, s.log)
 }

@@ -70,6 +70,20 @@ var (
 	draining = desc("draining", "1 while the server shuts down and takes no new sessions, else 0.")
 )
 
+// With --nats and --forward only.
+var (
+	linkUp       = desc("nats_connected", "1 while there is a connection to NATS for events, else 0.")
+	linkPeers    = desc("nats_peers", "Other servers that are heard over NATS.")
+	linkMessages = desc("nats_messages_total", "Messages of event streams between servers: sent, received, unsent (NATS was away), dropped (came too fast), ignored (unknown version or type), refused (not readable).", "outcome")
+	linkLooks    = desc("nats_store_looks_total", "How often the database was asked for what is new in a room, because events may have been missed.")
+
+	forwarding     = desc("forward_tracks", "Tracks that are being forwarded.")
+	forwarded      = desc("forward_seconds_total", "Audio that the broker has acknowledged.")
+	forwardBehind  = desc("forward_behind_seconds", "Audio of tracks that are being forwarded that the broker has still to get.")
+	forwardSent    = desc("forward_messages_total", "Messages with audio that the broker has acknowledged.")
+	forwardRetries = desc("forward_retries_total", "Attempts to forward that failed or were not acknowledged; they are made again.")
+)
+
 var all []*prometheus.Desc
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -102,6 +116,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	c.collectWebhooks(out)
+	c.collectLink(out)
 	c.collectLogs(out)
 	c.collectSessions(out)
 	if c.s.Relay != nil {
@@ -128,6 +143,33 @@ func (c collector) collectWebhooks(out sink) {
 	out.counter(hooks, float64(sum.Failed), "failed")
 	out.counter(hooks, float64(sum.GivenUp), "given_up")
 	out.gauge(hooksToSend, float64(sum.Pending))
+}
+
+func (c collector) collectLink(out sink) {
+	if c.s.Link != nil {
+		s := c.s.Link()
+		up := 0.0
+		if s.Connected {
+			up = 1
+		}
+		out.gauge(linkUp, up)
+		out.gauge(linkPeers, float64(s.Peers))
+		out.counter(linkMessages, float64(s.Sent), "sent")
+		out.counter(linkMessages, float64(s.Received), "received")
+		out.counter(linkMessages, float64(s.Unsent), "unsent")
+		out.counter(linkMessages, float64(s.Dropped), "dropped")
+		out.counter(linkMessages, float64(s.Ignored), "ignored")
+		out.counter(linkMessages, float64(s.Refused), "refused")
+		out.counter(linkLooks, float64(s.Looks))
+	}
+	if c.s.Forward != nil {
+		s := c.s.Forward()
+		out.gauge(forwarding, float64(s.Tracks))
+		out.counter(forwarded, float64(s.Forwarded)/audio.FrameRate)
+		out.gauge(forwardBehind, float64(s.Behind)/audio.FrameRate)
+		out.counter(forwardSent, float64(s.Messages))
+		out.counter(forwardRetries, float64(s.Retries))
+	}
 }
 
 // sink is where the numbers go.

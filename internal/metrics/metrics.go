@@ -21,6 +21,7 @@ import (
 	"verbatim/media/relay"
 	"verbatim/pipeline"
 	"verbatim/pipeline/events"
+	"verbatim/pipeline/forward"
 	"verbatim/pipeline/tracklog"
 	"verbatim/pipeline/transcribe"
 	"verbatim/pipeline/webhook"
@@ -44,6 +45,8 @@ type Sources struct {
 	Joins    *Joins
 	Draining func() bool
 	Version  string
+	Link     func() events.LinkStats // nil: there is no NATS
+	Forward  func() forward.Stats    // nil: nothing is forwarded
 }
 
 // Handler answers scrapes. It starts nothing.

@@ -110,6 +110,9 @@ type Track struct {
 	Epoch int64 `json:"-"`
 	// Node is the one that has the track's audio; "" if there is only one.
 	Node string `json:"-"`
+	// ToForward: its audio is to be handed to other services (pipeline/forward).
+	// It is for who creates the track; others ask the store for such tracks.
+	ToForward bool `json:"-"`
 	// NextSegment is the number that the track's next segment gets.
 	NextSegment int64 `json:"-"`
 }

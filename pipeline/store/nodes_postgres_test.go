@@ -302,8 +302,8 @@ func testOwnTracks(t *testing.T, c *cluster) {
 		must(t, s.EndTrack(ctx, tr.ID, "left", audio.Account{}))
 		ok[meeting.State](t)(s.FinishTrack(ctx, tr.ID, tr.Epoch, meeting.TrackComplete, t0))
 	}
-	same(t, ids(ok[[]meeting.Track](t)(a.ExpiredTracks(ctx, t0, false, meeting.Track{}, 9))), []string{"A"})
-	same(t, ids(ok[[]meeting.Track](t)(b.ExpiredTracks(ctx, t0, false, meeting.Track{}, 9))), []string{"B"})
+	same(t, ids(ok[[]meeting.Track](t)(a.ExpiredTracks(ctx, t0, false, false, meeting.Track{}, 9))), []string{"A"})
+	same(t, ids(ok[[]meeting.Track](t)(b.ExpiredTracks(ctx, t0, false, false, meeting.Track{}, 9))), []string{"B"})
 	tc := ok[meeting.Track](t)(b.Claim(ctx, "C"))
 	must(t, b.EndTrack(ctx, "C", "left", audio.Account{}))
 	ok[meeting.State](t)(b.FinishTrack(ctx, "C", tc.Epoch, meeting.TrackComplete, t0))

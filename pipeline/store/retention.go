@@ -15,8 +15,8 @@ import (
 // finished at or before that time and whose audio is still kept, in the order in
 // which they were finished, from the one that follows after. The zero Track
 // comes before all. recorded leaves out those whose meeting is still to be
-// recorded.
-func (s *Store) ExpiredTracks(ctx context.Context, before time.Time, recorded bool, after meeting.Track, limit int) (ts []meeting.Track, err error) {
+// recorded, forwarded those that are still to be forwarded.
+func (s *Store) ExpiredTracks(ctx context.Context, before time.Time, recorded, forwarded bool, after meeting.Track, limit int) (ts []meeting.Track, err error) {
 	var finished int64
 	if after.FinishedAt != nil {
 		finished = after.FinishedAt.UnixMicro()
@@ -26,8 +26,8 @@ func (s *Store) ExpiredTracks(ctx context.Context, before time.Time, recorded bo
 			SELECT id FROM tracks
 			WHERE finished_at IS NOT NULL AND audio_expired_at IS NULL
 				AND finished_at <= $1 AND (finished_at, id) > ($2, $3)
-				AND (NOT $6 OR node = $7) AND (NOT $4 OR EXISTS (SELECT 1 FROM meetings WHERE id = tracks.meeting AND recorded_at IS NOT NULL))
-			ORDER BY finished_at, id LIMIT $5)`, before.UnixMicro(), finished, after.ID, recorded, limit, s.shared, s.self.node)
+				AND (NOT $6 OR node = $7) AND (NOT $8 OR to_forward = 0) AND (NOT $4 OR EXISTS (SELECT 1 FROM meetings WHERE id = tracks.meeting AND recorded_at IS NOT NULL))
+			ORDER BY finished_at, id LIMIT $5)`, before.UnixMicro(), finished, after.ID, recorded, limit, s.shared, s.self.node, forwarded)
 		return err
 	})
 	slices.SortFunc(ts, func(a, b meeting.Track) int {

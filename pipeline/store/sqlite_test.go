@@ -287,7 +287,7 @@ func TestMigrateRetention(t *testing.T) {
 	must(t, db.Close())
 	s, _ := openIn(t, path)
 	got := map[string]int64{}
-	for _, tr := range ok[[]meeting.Track](t)(s.ExpiredTracks(t.Context(), t0, false, meeting.Track{}, 9)) {
+	for _, tr := range ok[[]meeting.Track](t)(s.ExpiredTracks(t.Context(), t0, false, false, meeting.Track{}, 9)) {
 		got[tr.ID] = tr.FinishedAt.UnixMicro()
 	}
 	same(t, got, map[string]int64{"A": 2 * start, "C": start + 1_500_000})

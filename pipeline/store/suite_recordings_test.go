@@ -22,7 +22,7 @@ func testRecordings(t *testing.T, s *Store) {
 
 	// Audio that is still to be recorded has not expired.
 	expired := func(recorded bool) int {
-		return len(ok[[]meeting.Track](t)(s.ExpiredTracks(ctx, t0.Add(9*time.Hour), recorded, meeting.Track{}, 9)))
+		return len(ok[[]meeting.Track](t)(s.ExpiredTracks(ctx, t0.Add(9*time.Hour), recorded, false, meeting.Track{}, 9)))
 	}
 	same(t, expired(true), 0)
 	same(t, expired(false), 1)

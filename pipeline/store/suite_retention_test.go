@@ -22,7 +22,7 @@ func testExpiredTracks(t *testing.T, s *Store) {
 		}
 	}
 	expired := func(before time.Time, after meeting.Track, limit int) (ids []string) {
-		for _, tr := range ok[[]meeting.Track](t)(s.ExpiredTracks(ctx, before, false, after, limit)) {
+		for _, tr := range ok[[]meeting.Track](t)(s.ExpiredTracks(ctx, before, false, false, after, limit)) {
 			ids = append(ids, tr.ID)
 		}
 		return ids
@@ -31,7 +31,7 @@ func testExpiredTracks(t *testing.T, s *Store) {
 	same(t, expired(at(0).Add(-time.Microsecond), none, 9), []string(nil))
 	same(t, expired(at(0), none, 9), []string{"C"})
 	same(t, expired(at(9), none, 9), []string{"C", "A", "B"})
-	page := ok[[]meeting.Track](t)(s.ExpiredTracks(ctx, at(9), false, none, 2))
+	page := ok[[]meeting.Track](t)(s.ExpiredTracks(ctx, at(9), false, false, none, 2))
 	same(t, page[1].ID, "A")
 	same(t, *page[1].FinishedAt, at(1))
 	same(t, expired(at(9), page[1], 2), []string{"B"})

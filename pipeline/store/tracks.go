@@ -13,10 +13,14 @@ import (
 )
 
 // CreateTrack begins the live track t.ID of t.Participant in t.Meeting. The
-// rest of t but StartedAt is not looked at. The meeting must be live (else
+// rest of t but StartedAt and ToForward is not looked at. The meeting must be live (else
 // ErrEnded), so that one that is complete stays it.
 func (s *Store) CreateTrack(ctx context.Context, t meeting.Track) error {
-	insert, tries := "INSERT INTO tracks (id, meeting, participant, state, started_at, node) VALUES ($1, $2, $3, 'live', $4, $5)", 0
+	insert, tries := "INSERT INTO tracks (id, meeting, participant, state, started_at, node, to_forward) VALUES ($1, $2, $3, 'live', $4, $5, $6)", 0
+	forward := 0
+	if t.ToForward {
+		forward = 1
+	}
 	return s.durably(ctx, s, "create track "+t.ID, func(tx *sql.Tx) error {
 		if tries++; tries == 2 { // it may be there
 			insert += " ON CONFLICT (id) DO NOTHING"
@@ -28,7 +32,7 @@ func (s *Store) CreateTrack(ctx context.Context, t meeting.Track) error {
 		if st != meeting.StateLive {
 			return ErrEnded
 		}
-		_, err = tx.ExecContext(ctx, insert, t.ID, t.Meeting, t.Participant, t.StartedAt.UnixMicro(), s.self.node)
+		_, err = tx.ExecContext(ctx, insert, t.ID, t.Meeting, t.Participant, t.StartedAt.UnixMicro(), s.self.node, forward)
 		return err
 	})
 }

@@ -143,9 +143,15 @@ func (p *Pipeline) eraseLogs(ctx context.Context) error {
 	}
 	for _, id := range ids {
 		p.stopTracks(id)
+		p.stopForwards(id)
 		p.stopRecording(id)()
 		if err := p.cfg.Logs.RemoveMeeting(id); err != nil {
 			return err
+		}
+		if p.cfg.Forward != nil { // it may have been forwarded again before this node stopped
+			if err := p.cfg.Forward.Erase(ctx, id); err != nil {
+				return err
+			}
 		}
 		p.insight.Remove(id)
 		if err := p.cfg.Store.LogsErased(ctx, id); err != nil {

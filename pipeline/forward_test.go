@@ -16,7 +16,6 @@ import (
 	"verbatim/pipeline/meeting"
 )
 
-
 // forwarder makes one on a connection of its own, which the returned function ends.
 func forwarder(t *testing.T, url string) (*forward.Forwarder, jetstream.JetStream) {
 	t.Helper()

@@ -60,7 +60,7 @@ func (c *serveCmd) check(ctx context.Context) error {
 	_, ice := c.iceServers()
 	_, _, hooks := c.webhookEndpoints()
 	errs := []error{
-		recognizers, ice, hooks, c.checkListen(ctx), checkMedia(ctx, c.MediaListen), c.checkData(), c.checkRecordings(), c.checkOrigins(), c.checkAuth(), c.checkNode(),
+		recognizers, ice, hooks, c.checkListen(ctx), checkMedia(ctx, c.MediaListen), c.checkData(), c.checkRecordings(), c.checkOrigins(), c.checkAuth(), c.checkNode(), c.Forward.check(&c.NATS),
 	}
 	for name, d := range map[string]int64{"linger": int64(c.Linger), "drain": int64(c.Drain)} {
 		if d < 0 {

@@ -36,7 +36,7 @@ func (s *server) moveAway(ctx context.Context, within time.Duration) {
 	}
 	rooms := map[string]meeting.Moving{}
 	for _, m := range s.registry.Members() {
-		if s.media.Has(m.Session) && s.hub.Watched(m.Room) {
+		if s.media.Has(m.Session) && s.bus.Watched(m.Room) {
 			e := rooms[m.Room]
 			e.WithinMS = within.Milliseconds()
 			e.Participants = append(e.Participants, m.Participant.ID)
@@ -45,7 +45,7 @@ func (s *server) moveAway(ctx context.Context, within time.Duration) {
 	}
 	for room, e := range rooms {
 		slices.Sort(e.Participants)
-		s.hub.Publish(meeting.Event{Room: room, Type: meeting.EventMoving, Data: e})
+		s.bus.Publish(meeting.Event{Room: room, Type: meeting.EventMoving, Data: e})
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -65,6 +65,6 @@ func (s *server) moveAway(ctx context.Context, within time.Duration) {
 func (s *server) someoneMoves(asked map[string]meeting.Moving) bool {
 	return slices.ContainsFunc(s.registry.Members(), func(m meeting.Membership) bool {
 		return slices.Contains(asked[m.Room].Participants, m.Participant.ID) && s.media.Has(m.Session) &&
-			s.hub.Watched(m.Room) && s.http.TurnedAway(m.Room, m.Participant.ID) < triesElsewhere
+			s.bus.Watched(m.Room) && s.http.TurnedAway(m.Room, m.Participant.ID) < triesElsewhere
 	})
 }

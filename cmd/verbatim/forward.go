@@ -16,18 +16,26 @@ type forwardFlags struct {
 	Replicas int           `name:"forward-replicas" help:"How many NATS servers keep each stream: 1, 3 or 5." default:"1"`
 }
 
+// check says what is wrong with the flags.
+func (f *forwardFlags) check(n *natsFlags) error {
+	switch {
+	case f.Forward == "none":
+		return nil
+	case n.URL == "":
+		return errors.New("--forward jetstream needs --nats")
+	case f.Replicas != 1 && f.Replicas != 3 && f.Replicas != 5:
+		return fmt.Errorf("--forward-replicas %d: it is 1, 3 or 5", f.Replicas)
+	case f.MaxAge < 0 || f.MaxAge > 0 && f.MaxAge < time.Minute:
+		return fmt.Errorf("--forward-max-age %v: it is a minute or more, or 0", f.MaxAge)
+	}
+	return nil
+}
+
 // open makes the forwarder, nil without --forward.
 func (f *forwardFlags) open(n *natsFlags, log *slog.Logger) (fw *forward.Forwarder, closeConn func(), err error) {
 	closeConn = func() {}
-	switch {
-	case f.Forward == "none":
-		return nil, closeConn, nil
-	case n.URL == "":
-		return nil, closeConn, errors.New("--forward jetstream needs --nats")
-	case f.Replicas != 1 && f.Replicas != 3 && f.Replicas != 5:
-		return nil, closeConn, fmt.Errorf("--forward-replicas %d: it is 1, 3 or 5", f.Replicas)
-	case f.MaxAge < 0 || f.MaxAge > 0 && f.MaxAge < time.Minute:
-		return nil, closeConn, fmt.Errorf("--forward-max-age %v: it is a minute or more, or 0", f.MaxAge)
+	if err := f.check(n); err != nil || f.Forward == "none" {
+		return nil, closeConn, err
 	}
 	conn, err := n.connect("forward", log)
 	if err != nil {

@@ -56,7 +56,7 @@ func newHouseIn(t *testing.T, dir string, wall time.Duration) *house {
 		}
 	}
 	log := slog.New(slog.DiscardHandler)
-	h := &house{t: t, server: &server{log: log, hub: &events.Hub{}, http: signaling.New(signaling.Config{Logger: log})}}
+	h := &house{t: t, server: &server{log: log, hub: &events.Hub{}, bus: &events.Hub{}, http: signaling.New(signaling.Config{Logger: log})}}
 	db, err := store.Open(t.Context(), filepath.Join(dir, "verbatim.db"))
 	must(err)
 	h.logs, err = tracklog.New(tracklog.Options{Dir: filepath.Join(dir, "tracks"), SyncEvery: -1, Logger: h.log})

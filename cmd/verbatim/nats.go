@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,7 +27,7 @@ const (
 
 // natsFlags say which NATS servers there are.
 type natsFlags struct {
-	URL    string `name:"nats" help:"NATS servers, separated by commas, that carry live events between the servers of one database: nats://[USER:PASS@]HOST,…; also tls://, ws:// and wss://." placeholder:"URL,…"`
+	URL    string `name:"nats" help:"NATS servers, separated by commas, that carry live events between the servers of one database: nats://[USER:PASSWORD@]HOST,…; also tls://, ws:// and wss://. The variable keeps the password from the list of processes." placeholder:"URL,…" secret:"url"`
 	Creds  string `name:"nats-creds" help:"File with the credentials (JWT and seed) for NATS." type:"path" placeholder:"FILE"`
 	CA     string `name:"nats-ca" help:"File with the certificates (PEM) that NATS servers' are signed by (default: the system's)." type:"path" placeholder:"FILE"`
 	Cert   string `name:"nats-cert" help:"File with the certificate (PEM) that this server shows to NATS." type:"path" placeholder:"FILE"`
@@ -44,9 +43,6 @@ func (f *natsFlags) connect(what string, log *slog.Logger) (*nats.Conn, error) {
 	servers, err := f.servers()
 	if err != nil {
 		return nil, err
-	}
-	if !natsPrefix.MatchString(f.Prefix) {
-		return nil, fmt.Errorf("--nats-prefix has to match %s", natsPrefix)
 	}
 	o := nats.GetDefaultOptions()
 	o.Servers, o.Name = servers, "verbatim "+what
@@ -93,7 +89,19 @@ func (f *natsFlags) connect(what string, log *slog.Logger) (*nats.Conn, error) {
 	return c, nil
 }
 
+// Check says what is wrong with the flags.
+func (f *natsFlags) Check(context.Context) error {
+	if f.URL == "" {
+		return nil
+	}
+	_, err := f.servers()
+	return err
+}
+
 func (f *natsFlags) servers() (servers []string, err error) {
+	if !natsPrefix.MatchString(f.Prefix) {
+		return nil, fmt.Errorf("--nats-prefix: want one word that matches %s", natsPrefix)
+	}
 	for i, text := range strings.Split(f.URL, ",") {
 		u, err := url.Parse(strings.TrimSpace(text))
 		if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
@@ -131,22 +139,24 @@ type eventLink struct {
 	close func()
 }
 
-// bus makes the way of the events, which is the hub's own without --nats.
-func (f *natsFlags) bus(hub *events.Hub, db *store.Store, log *slog.Logger) (eventBus, eventLink, error) {
+// join makes the server's way of events: its hub's own without --nats.
+func (f *natsFlags) join(s *server, db *store.Store, log *slog.Logger) (eventLink, error) {
 	none := eventLink{close: func() {}}
+	s.bus = s.hub
 	if f.URL == "" {
-		return hub, none, nil
-	}
-	node, err := os.Hostname()
-	if err != nil {
-		return nil, none, err
+		return none, nil
 	}
 	conn, err := f.connect("events", log)
 	if err != nil {
-		return nil, none, err
+		return none, err
 	}
-	l := events.NewLink(events.LinkConfig{Hub: hub, Conn: conn, Node: node, Prefix: f.Prefix, Mark: db.Mark, Logger: log})
-	return l, eventLink{l, log, conn.Close}, nil
+	l := events.NewLink(events.LinkConfig{
+		Hub: s.hub, Conn: conn, Node: db.Node(), Prefix: f.Prefix, Mark: db.Mark, Logger: log,
+		OnRemote: func(e meeting.Event, _ string) { s.pipeline.Heard(e) },
+		OnMissed: func() { s.registry.Wake() },
+	})
+	s.bus = l
+	return eventLink{l, log, conn.Close}, nil
 }
 
 // run carries events until ctx ends.

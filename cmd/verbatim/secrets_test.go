@@ -27,6 +27,7 @@ func TestSecretsAreNotLogged(t *testing.T) {
 		"--ice-server", "turn:turn.example.net?username=" + secret + "&credential=" + secret,
 		"--webhook", "http://" + secret + ":" + secret + "@127.0.0.1:9/" + secret + "?token=" + secret,
 		"--otlp-endpoint", "http://127.0.0.1:9/" + "?token=" + secret,
+		"--nats", "nats://" + secret + ":" + secret + "@127.0.0.1:9,nats://" + secret + ":" + secret + "@127.0.0.1:10",
 	}
 	const engine = "openai+http://127.0.0.1:9/v1"
 	for _, format := range []string{"text", "json"} {
@@ -86,9 +87,9 @@ func TestSecretsAreNotLogged(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	// What is wrong is told without them, too.
-	for i, wrong := range []string{"--otlp-endpoint=" + secret, "--ice-server=turn:" + secret + "?x=" + secret, "--webhook=" + secret, "--recordings=" + secret + "://" + secret} {
+	for i, wrong := range []string{"--otlp-endpoint=" + secret, "--ice-server=turn:" + secret + "?x=" + secret, "--webhook=" + secret, "--nats=" + secret + ":" + secret + "@x", "--recordings=" + secret + "://" + secret} {
 		out, err := verbatim(t.Context(), "config", "check", "--recognizer", "none:", wrong).CombinedOutput()
-		if err == nil || (i < 3 && strings.Contains(string(out), secret)) {
+		if err == nil || (i < 4 && strings.Contains(string(out), secret)) {
 			t.Errorf("%v: %s", err, out)
 		}
 	}

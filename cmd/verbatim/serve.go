@@ -62,7 +62,7 @@ type serveCmd struct {
 	CORSOrigin        []string      `name:"cors-origin" help:"Origin of another site whose pages may use the API (may be repeated)." placeholder:"https://HOST"`
 	TLS               tlsFlags      `embed:""`
 	Reach             reachFlags    `embed:""`
-	NATS              natsFlags     `embed:"" group:"More than one machine"`
+	NATS              natsFlags     `embed:"" group:"Several nodes"`
 	Forward           forwardFlags  `embed:"" group:"Audio for other services"`
 	Insecure          bool          `help:"Listen beyond loopback although anyone who reaches the server may join and read every meeting."`
 
@@ -170,7 +170,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer closeTraces()
-	bus, link, err := c.NATS.bus(s.hub, db, log)
+	link, err := c.NATS.join(s, db, log)
 	if err != nil {
 		return err
 	}
@@ -181,13 +181,13 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	defer closeForwarder()
 	s.registry, err = meeting.NewRegistry(ctx, meeting.Config{
-		Store: db, Publish: bus.Publish, CloseSession: s.closeSession, Linger: c.Linger, Now: now, Logger: log,
+		Store: db, Publish: s.bus.Publish, CloseSession: s.closeSession, Linger: c.Linger, Now: now, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	s.pipeline = pipeline.New(pipeline.Config{
-		Logs: logs, Store: db, Registry: s.registry, Publish: bus.Publish, Watched: bus.Watched,
+		Logs: logs, Store: db, Registry: s.registry, Publish: s.bus.Publish, Watched: s.bus.Watched,
 		Supervisor: transcriber, Recordings: recordings, Forward: forwarder, Traced: s.segmentHook(), Now: now, Logger: log,
 	})
 	defer func() { // in case of an error on the way; serve has closed it else
@@ -328,6 +328,7 @@ type server struct {
 	log      *slog.Logger
 	tls      *tls.Config // nil: HTTP in plain text
 	hub      *events.Hub
+	bus      eventBus // what carries events: hub, and those of others with --nats
 	registry *meeting.Registry
 	pipeline *pipeline.Pipeline
 	media    *media.Engine

@@ -45,9 +45,6 @@ func (h *Hub) Stats() Stats {
 // closes its channel; it can subscribe again and read what it missed from the
 // store.
 func (h *Hub) Publish(e meeting.Event) {
-	if e.Type == meeting.EventRejoined {
-		return // for other nodes
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for c := range h.rooms[e.Room] {

@@ -52,9 +52,9 @@ type LinkConfig struct {
 	// for watched rooms only, and not while everything is well.
 	Mark func(ctx context.Context, room string) (string, error)
 	// OnRemote is told, one event after the other, of all rooms' EventJoined,
-	// EventRejoined, EventState, EventEnded and EventErased of other nodes. Each
-	// comes at most once, those of one node in their order. While it works the next
-	// ones wait; if too many do, OnMissed is called. Nil: nobody.
+	// EventState, EventEnded and EventErased of other nodes. Each comes at most
+	// once, those of one node in their order. While it works the next ones wait; if
+	// too many do, OnMissed is called. Nil: nobody.
 	OnRemote func(e meeting.Event, node string)
 	// OnMissed is told that events for OnRemote may have been missed: what there is
 	// to know is in the store. While NATS is away that is every 2 s. It must not
@@ -192,12 +192,10 @@ func (l *Link) Publish(e meeting.Event) {
 		if e.Number == 0 && !l.watchedElsewhere(e.Room) {
 			return
 		}
-	case meeting.EventState, meeting.EventJoined, meeting.EventRejoined, meeting.EventEnded, meeting.EventErased:
+	case meeting.EventState, meeting.EventJoined, meeting.EventEnded, meeting.EventErased:
 		l.queue(outgoing{subject: l.subject("control"), room: e.Room, e: e})
 	}
-	if e.Type != meeting.EventRejoined {
-		l.queue(outgoing{subject: l.subject("events", e.Room), e: e})
-	}
+	l.queue(outgoing{subject: l.subject("events", e.Room), e: e})
 }
 
 func (l *Link) queue(o outgoing) {
@@ -354,8 +352,7 @@ func (l *Link) take(msg *nats.Msg) {
 		return
 	}
 	e.Room = strings.TrimPrefix(msg.Subject, l.subject("events", ""))
-	// Registries alone hear of those.
-	if e.Type == meeting.EventRejoined || !meeting.ValidRoom(e.Room) {
+	if !meeting.ValidRoom(e.Room) {
 		l.count(func(s *LinkStats) { s.Refused++ })
 		return
 	}

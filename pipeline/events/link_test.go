@@ -72,7 +72,7 @@ func newNode(t *testing.T, name, urls string, b *board) *node {
 		OnRemote: func(e meeting.Event, node string) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			n.remote = append(n.remote, fmt.Sprintf("%s of %s in %s turn %d", e.Type, node, e.Room, e.Turn))
+			n.remote = append(n.remote, fmt.Sprintf("%s of %s in %s", e.Type, node, e.Room))
 		},
 		OnMissed: func() {
 			n.mu.Lock()
@@ -159,8 +159,7 @@ func TestEventsOfOtherNodes(t *testing.T) {
 	const n = 100
 	presence := meeting.Presence{Meeting: meetingID, Participant: meeting.Participant{ID: "ada", Name: "Ada \x00 <b>"}}
 	a.Publish(meeting.Event{Room: room, Meeting: meetingID, Type: meeting.EventState})
-	a.Publish(meeting.Event{Room: room, Meeting: meetingID, Type: meeting.EventJoined, Turn: 7, Data: presence})
-	a.Publish(meeting.Event{Room: room, Meeting: meetingID, Type: meeting.EventRejoined, Turn: 8, Data: presence})
+	a.Publish(meeting.Event{Room: room, Meeting: meetingID, Type: meeting.EventJoined, Data: presence})
 	for i := range int64(n) {
 		a.Publish(interim(fmt.Sprint(i)))
 		a.Publish(final(i + 1))
@@ -168,6 +167,7 @@ func TestEventsOfOtherNodes(t *testing.T) {
 	a.Publish(meeting.Event{Room: "other", Meeting: meetingID, Type: meeting.EventEnded, Data: meeting.Ended{Meeting: meetingID, State: meeting.StateEnded}})
 	progress := meeting.Progress{Meeting: meetingID, Tracks: []meeting.TrackProgress{{ID: trackID, Participant: "ada"}}}
 	a.Publish(meeting.Event{Room: room, Meeting: meetingID, Type: meeting.EventCoverage, Data: progress})
+	a.Publish(meeting.Event{Room: room, Type: meeting.EventMoving, Data: meeting.Moving{Participants: []string{"ada"}, WithinMS: 9}})
 	a.Publish(meeting.Event{Room: room, Meeting: meetingID, Type: meeting.EventErased, Data: meeting.Erased{Meeting: meetingID}})
 
 	for name, c := range map[string]<-chan meeting.Event{"a": own, "b": heard} {
@@ -189,14 +189,16 @@ func TestEventsOfOtherNodes(t *testing.T) {
 		if e := next(t, c, meeting.EventCoverage); len(e.Data.(meeting.Progress).Tracks) != 1 {
 			t.Errorf("%s: %+v", name, e)
 		}
+		if e := next(t, c, meeting.EventMoving); e.Data.(meeting.Moving).WithinMS != 9 {
+			t.Errorf("%s: %+v", name, e)
+		}
 		next(t, c, meeting.EventErased)
 		if len(c) > 0 {
 			t.Errorf("%s: one more: %+v", name, <-c)
 		}
 	}
 	want := []string{
-		"state of a in room turn 0", "joined of a in room turn 7", "rejoined of a in room turn 8",
-		"ended of a in other turn 0", "erased of a in room turn 0",
+		"state of a in room", "joined of a in room", "ended of a in other", "erased of a in room",
 	}
 	until(t, "what registries have to know", func() bool {
 		b.mu.Lock()
@@ -411,7 +413,7 @@ func TestGarbage(t *testing.T) {
 		good + `"type":"caption","data":{"meeting":"another"}}`,
 		good + `"type":"joined","data":{"meeting":"` + meetingID + `","participant":{"id":"../x"}}}`,
 		good + `"type":"ended","data":{"meeting":"` + meetingID + `","state":"<b>"}}`,
-		good + `"type":"rejoined","data":{"meeting":"` + meetingID + `","participant":{"id":"ada"}}}`,
+		good + `"type":"moving"}`,
 		`{"v":1,"node":"x","run":"y","seq":1,"type":"state","meeting":"../../etc"}`,
 		`{"v":1,"node":"` + strings.Repeat("x", 1000) + `","run":"y","type":"missed"}`,
 	}

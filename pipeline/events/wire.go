@@ -42,7 +42,6 @@ type message struct {
 	Meeting string          `json:"meeting,omitempty"`
 	Type    string          `json:"type"`
 	Number  int64           `json:"number,omitempty"`
-	Turn    int64           `json:"turn,omitempty"`
 	Data    json.RawMessage `json:"data,omitempty"`
 }
 
@@ -62,7 +61,7 @@ var errUnknown = errors.New("a message of an unknown version or type")
 // encode writes an event. The words of a final stay behind: they are in the
 // store, which whoever gets the event reads.
 func encode(from sender, seq uint64, room string, e meeting.Event) ([]byte, error) {
-	m := message{sender: from, Seq: seq, Room: room, Meeting: e.Meeting, Type: e.Type, Number: e.Number, Turn: e.Turn}
+	m := message{sender: from, Seq: seq, Room: room, Meeting: e.Meeting, Type: e.Type, Number: e.Number}
 	if e.Data != nil && e.Number == 0 {
 		var err error
 		if m.Data, err = json.Marshal(e.Data); err != nil {
@@ -87,8 +86,8 @@ func decode(b []byte) (m message, e meeting.Event, err error) {
 	if err := m.check(); err != nil {
 		return m, e, err
 	}
-	e = meeting.Event{Room: m.Room, Meeting: m.Meeting, Type: m.Type, Number: m.Number, Turn: m.Turn}
-	if m.Type != meeting.EventMissed {
+	e = meeting.Event{Room: m.Room, Meeting: m.Meeting, Type: m.Type, Number: m.Number}
+	if m.Type != meeting.EventMissed && m.Type != meeting.EventMoving {
 		if _, err := ulid.ParseStrict(m.Meeting); err != nil {
 			return m, e, fmt.Errorf("meeting: %w", err)
 		}
@@ -99,7 +98,7 @@ func decode(b []byte) (m message, e meeting.Event, err error) {
 		if m.Number == 0 {
 			err = caption(m, &e)
 		}
-	case meeting.EventJoined, meeting.EventLeft, meeting.EventRejoined:
+	case meeting.EventJoined, meeting.EventLeft:
 		err = take(m.Data, &e, func(d meeting.Presence) bool {
 			return d.Meeting == m.Meeting && meeting.ValidParticipant(d.Participant.ID)
 		})
@@ -110,6 +109,8 @@ func decode(b []byte) (m message, e meeting.Event, err error) {
 			return d.Meeting == m.Meeting &&
 				(d.State == meeting.StateEnded || d.State == meeting.StateComplete || d.State == meeting.StateIncomplete)
 		})
+	case meeting.EventMoving:
+		err = take(m.Data, &e, func(d meeting.Moving) bool { return d.WithinMS >= 0 && d.Participants != nil })
 	case meeting.EventErased:
 		err = take(m.Data, &e, func(d meeting.Erased) bool { return d.Meeting == m.Meeting })
 	default:

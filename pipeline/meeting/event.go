@@ -12,15 +12,9 @@ const (
 	EventMoving   = "moving"   // Data is a Moving
 )
 
-// Events that no client gets to see.
-const (
-	// EventMissed: events of the room may have been missed; what there is to know
-	// is in the store. It has no Data, and no Meeting.
-	EventMissed = "missed"
-	// EventRejoined: a participant has a new session, and was there already. Other
-	// nodes close the older one, if it is theirs. Data is a Presence.
-	EventRejoined = "rejoined"
-)
+// EventMissed is for no client to see: events of the room may have been missed;
+// what there is to know is in the store. It has no Data, and no Meeting.
+const EventMissed = "missed"
 
 // Event is something that happened in a room, for those who watch it live.
 type Event struct {
@@ -30,11 +24,7 @@ type Event struct {
 	// Number is that of a final caption in its meeting: 1, 2, 3, … in the order
 	// in which they were stored. 0 for everything that is not stored.
 	Number int64
-	// Turn orders the sessions of one participant in the meeting, for EventJoined
-	// and EventRejoined: a newer session has a higher one, whatever node it is at.
-	// 0 if that is not known.
-	Turn int64
-	Data any
+	Data   any
 }
 
 // Presence is a participant that came or went.

@@ -41,6 +41,9 @@ func (s *Store) SetNode(ctx context.Context, id, url string) error {
 	return err
 }
 
+// Node is what SetNode has said, "" if it was not called.
+func (s *Store) Node() string { return s.self.node }
+
 // Beat says that this node is alive, to be called every five seconds. Who has not
 // done that for 30 s by the database's clock is declared dead, and who was there
 // by its sessions has left at that time; but only by a node that has beaten for

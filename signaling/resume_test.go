@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -28,6 +29,8 @@ import (
 // again, gets every final of two meetings that follow each other in a room, once
 // and in the order in which they were stored: those that are stored while it is
 // away, while it comes back, and of the first meeting while the second goes on.
+// So does one at another node, to which the words of finals do not come, nor all
+// events, if it is told now and then that it may have missed some.
 func TestResumeAnywhere(t *testing.T) {
 	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "verbatim.db"))
 	if err != nil {
@@ -50,6 +53,26 @@ func TestResumeAnywhere(t *testing.T) {
 		tracks := rapid.IntRange(1, 3).Draw(t, "tracks")
 		cuts := rapid.SliceOfN(rapid.IntRange(1, 7), 1, 12).Draw(t, "events until the stream is cut")
 		cuts = append(cuts, 2) // with the state alone no client gets on
+		if loss := rapid.SampledFrom([]float64{0, 0.5, 1}).Draw(t, "another node, with so much loss"); rapid.Bool().Draw(t, "another node") {
+			s.publish = func(e meeting.Event) {
+				if e.Number > 0 {
+					e.Data = nil
+				}
+				if rand.Float64() >= loss {
+					hub.Publish(e)
+				}
+			}
+			told, stop := context.WithCancel(ctx)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for told.Err() == nil {
+					hub.Publish(meeting.Event{Room: s.room, Type: meeting.EventMissed})
+					time.Sleep(5 * time.Millisecond)
+				}
+			})
+			defer wg.Wait()
+			defer stop()
+		}
 
 		first := s.begin(fmt.Sprintf("01R%dA", n), tracks)
 		var wg sync.WaitGroup

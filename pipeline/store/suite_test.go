@@ -54,6 +54,8 @@ func testSuite(t *testing.T, open func(testing.TB) *Store) {
 		"bad cursors":          testBadCursors,
 		"unfinished tracks":    testUnfinishedTracks,
 		"expired tracks":       testExpiredTracks,
+		"tracks to forward":    testTracksToForward,
+		"mark":                 testMark,
 		"latest":               testLatest,
 		"recordings":           testRecordings,
 		"outbox":               testOutbox,

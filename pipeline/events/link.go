@@ -557,7 +557,7 @@ func (l *Link) watchForDrops() {
 
 // silence reports whether a node that was there is not heard, and forgets those
 // that have not been for long.
-func (l *Link) silence(now time.Time) (any bool) {
+func (l *Link) silence(now time.Time) (some bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for key, p := range l.peers {
@@ -566,9 +566,9 @@ func (l *Link) silence(now time.Time) (any bool) {
 			delete(l.peers, key)
 			continue
 		}
-		any = any || silent >= silentAfter
+		some = some || silent >= silentAfter
 	}
-	return any
+	return some
 }
 
 // lookAt tells those who watch a room to read what is new of it, if anything is:

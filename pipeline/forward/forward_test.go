@@ -313,7 +313,7 @@ func TestWritersComeAndGo(t *testing.T) {
 		defer cancel()
 		var results []chan error
 		start := func() (stop context.CancelFunc) {
-			wctx, stop := context.WithCancel(ctx)
+			wctx, stop := context.WithCancel(ctx) // ends with ctx
 			done := make(chan error, 1)
 			results = append(results, done)
 			go func() { done <- f.Run(wctx, about, l) }()
@@ -337,7 +337,6 @@ func TestWritersComeAndGo(t *testing.T) {
 			if rapid.Bool().Draw(rt, "it is stopped") {
 				stop()
 			}
-			defer stop()
 		}
 		l.add(rt, audio.Packet{Kind: audio.End})
 		start() // one that is stopped by nobody

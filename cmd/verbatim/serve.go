@@ -341,7 +341,8 @@ type server struct {
 func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhooks []*webhook.Sender, requests *metrics.Requests, turn *relay.Server, link eventLink, f *forward.Forwarder) http.Handler {
 	sources := metrics.Sources{
 		Pipeline: s.pipeline.Stats, Logs: logs.Stats, Media: s.media.Stats, Ingest: s.ingest.Stats, Events: s.hub.Stats,
-		Requests: requests, Joins: s.joins.counts, Draining: func() bool { return s.http.Draining() }, Version: version(),
+		Requests: requests, Joins: s.joins.counts, Draining: func() bool { return s.http.Draining() },
+		Limited: func() map[string]uint64 { return s.http.Stats().Refused }, Version: version(),
 	}
 	for _, hook := range webhooks {
 		sources.Webhooks = append(sources.Webhooks, hook.Stats)

@@ -43,6 +43,7 @@ var (
 	sessions = desc("sessions", "Sessions that there are.", "via")
 	begun    = desc("sessions_started_total", "Sessions that began.", "via")
 	refused  = desc("sessions_refused_total", "Clients that were refused because there were too many sessions.", "via")
+	limited  = desc("limit_refusals_total", "Requests that were refused because a client had taken what one may take, by the limit: sessions in a room, of an address, of a token; streams; rate.", "limit")
 	conns    = desc("ingest_connections", "WebSockets over which audio may come.")
 	dropped  = desc("media_dropped_datagrams_total", "Datagrams that came faster than their sessions took them.")
 
@@ -261,6 +262,9 @@ func (c collector) collectSessions(s sink) {
 	s.counter(begun, float64(i.Begun), "ingest")
 	s.counter(refused, float64(m.Refused), "whip")
 	s.counter(refused, float64(i.Refused), "ingest")
+	for limit, n := range c.s.Limited() {
+		s.counter(limited, float64(n), limit)
+	}
 	s.gauge(conns, float64(i.Connections))
 	s.counter(dropped, float64(m.Dropped))
 	s.gauge(tcpConns, float64(m.TCPConnections))

@@ -44,6 +44,7 @@ type Sources struct {
 	Requests *Requests
 	Joins    *Joins
 	Draining func() bool
+	Limited  func() map[string]uint64 // requests that a limit refused
 	Version  string
 	Link     func() events.LinkStats // nil: there is no NATS
 	Forward  func() forward.Stats    // nil: nothing is forwarded

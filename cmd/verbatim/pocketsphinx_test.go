@@ -184,7 +184,7 @@ func TestKilledServerFinishesItsTranscripts(t *testing.T) {
 func TestShutdownFlushes(t *testing.T) {
 	bin := helper(t)
 	data := t.TempDir()
-	s := serve(t, data, recognizerOf(bin))
+	s := serve(t, data, recognizerOf(bin), "--drain-move", "0s") // nobody is asked to go elsewhere first
 	pub := verbatim(t.Context(), "publish", opusFile(t, "sas-0870"), "--room", "r", "--url", s.url)
 	if err := pub.Start(); err != nil {
 		t.Fatal(err)

@@ -108,7 +108,7 @@ func (a *authFlags) linkSecret(secret []byte, data string) ([]byte, error) {
 		return nil, err
 	}
 	b = []byte(rand.Text() + rand.Text())
-	return b, os.WriteFile(name, b, 0o600)
+	return b, keep(name, string(b))
 }
 
 type tokenCmd struct {

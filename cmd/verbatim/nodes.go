@@ -86,9 +86,7 @@ func (f *storeFlags) node(file string) (string, error) {
 	if name == "" {
 		name = strings.ToLower(rand.Text()[:12])
 	}
-	// All of it or nothing.
-	tmp := file + ".tmp"
-	if err := errors.Join(os.WriteFile(tmp, []byte(name+"\n"), 0o600), os.Rename(tmp, file)); err != nil {
+	if err := keep(file, name+"\n"); err != nil {
 		return "", fmt.Errorf("this node's name: %w", err)
 	}
 	return name, nil

@@ -90,7 +90,8 @@ func (s *site) ports(ctx context.Context) error {
 func (s *site) start(ctx context.Context) (err error) {
 	s.server, err = harness.StartServer(harness.ServerOptions{
 		Binary: s.o.verbatim, Listen: s.listen, Media: s.media, Data: s.data, Log: filepath.Join(s.dir, "server.log"),
-		Flags: []string{"--recognizer", fmt.Sprintf("command:%q -speed %q", s.o.recognizer, s.speed)},
+		// Some disks of these faults are small.
+		Flags: []string{"--min-free", "0", "--recognizer", fmt.Sprintf("command:%q -speed %q", s.o.recognizer, s.speed)},
 		Env:   s.env,
 	})
 	if err != nil {

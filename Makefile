@@ -164,9 +164,17 @@ concealment: deps-test ## measure concealment by word errors (takes hours): the 
 	go run -tags $(OPUS) ./internal/concealment -seeds $(SEEDS) measure >>$$results; \
 	go run ./internal/concealment table <$$results; rm $$results
 
+.PHONY: release
+release: ## build static programs for amd64 and arm64, with all that belongs to them, into dist/
+	@exec scripts/release.sh
+
+.PHONY: release-check
+release-check: ## the same, twice, and compare: the bytes have to be equal (10 minutes)
+	@exec scripts/release.sh check
+
 .PHONY: clean
 clean: ## remove what was built, not what was recorded
-	rm -rf bin internal/bench/peers/werift/node_modules web/e2e/node_modules web/e2e/artifacts web/client/node_modules web/client/types web/client/LICENSE
+	rm -rf bin dist internal/bench/peers/werift/node_modules web/e2e/node_modules web/e2e/artifacts web/client/node_modules web/client/types web/client/LICENSE
 
 .PHONY: deps-run deps-test deps-bench
 deps-run deps-test deps-bench: deps-%:

@@ -23,6 +23,7 @@ type cli struct {
 	Publish publishCmd       `cmd:"" help:"Send Ogg Opus files to a server as a participant, and print the captions that come back."`
 	Bench   benchCmd         `cmd:"" help:"Measure how many participants a server carries, on CPUs of its own (Linux)."`
 	Config  configCmd        `cmd:"" help:"Check or print the configuration of serve."`
+	Health  healthCmd        `cmd:"" help:"Ask a server whether it is ready; the exit code is 0 if it is."`
 	Version kong.VersionFlag `help:"Print the version." env:"-"`
 
 	LogLevel  slog.Level `help:"Least severe log messages to write: debug, info, warn or error." default:"info"`
@@ -59,7 +60,14 @@ func logger(format string, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, o))
 }
 
+// release is what git describes the source as, in a program that scripts/static.sh
+// has built.
+var release string
+
 func version() string {
+	if release != "" {
+		return "verbatim " + release
+	}
 	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
 		return "verbatim " + b.Main.Version
 	}

@@ -415,9 +415,11 @@ func (s *server) serve(ctx context.Context, l net.Listener, c *serveCmd) error {
 		srv.TLSConfig = s.tls
 		failed <- srv.ServeTLS(l, "", "")
 	}()
+	tellSystemd("READY=1", s.log)
 	var err error
 	select {
 	case <-ctx.Done():
+		tellSystemd("STOPPING=1", s.log)
 	case err = <-failed:
 	}
 	s.http.Drain()

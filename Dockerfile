@@ -1,0 +1,29 @@
+# The server alone, as whoever is not root, with /data for all that it keeps. There is
+# no PocketSphinx in it (nor anything else: no shell): VERBATIM_RECOGNIZER has to name
+# a recognizer elsewhere. docs/PACKAGES.md has more.
+FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+# What `verbatim --version` prints: --build-arg VERSION=$(git describe --tags --always)
+ARG VERSION=devel
+ARG TARGETARCH
+RUN scripts/static.sh /out/verbatim $TARGETARCH && mkdir -p /out/data
+
+FROM gcr.io/distroless/static-debian12:nonroot
+COPY --from=build /out/verbatim /usr/bin/verbatim
+COPY --from=build --chown=65532:65532 /out/data /data
+USER 65532:65532
+# SQLite's temporary files go there too, so that the root may be read-only.
+WORKDIR /data
+ENV VERBATIM_DATA=/data TMPDIR=/data VERBATIM_LISTEN=:8000 VERBATIM_MEDIA_LISTEN=:8080 VERBATIM_ADMIN=127.0.0.1:9090
+VOLUME /data
+# HTTP; media.
+EXPOSE 8000/tcp 8080/udp 8080/tcp
+# Alive, not ready: what a restart may follow from.
+HEALTHCHECK --interval=15s --timeout=6s --start-period=5m \
+	CMD ["/usr/bin/verbatim", "health", "--alive", "--url", "http://127.0.0.1:9090"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/bin/verbatim"]
+CMD ["serve"]

@@ -9,7 +9,7 @@ COPY . .
 # What `verbatim --version` prints: --build-arg VERSION=$(git describe --tags --always)
 ARG VERSION=devel
 ARG TARGETARCH
-RUN scripts/static.sh /out/verbatim $TARGETARCH && mkdir -p /out/data
+RUN scripts/static.sh /out/verbatim ${TARGETARCH} && mkdir -p /out/data
 
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /out/verbatim /usr/bin/verbatim
@@ -17,13 +17,11 @@ COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
 # SQLite's temporary files go there too, so that the root may be read-only.
 WORKDIR /data
-ENV VERBATIM_DATA=/data TMPDIR=/data VERBATIM_LISTEN=:8000 VERBATIM_MEDIA_LISTEN=:8080 VERBATIM_ADMIN=127.0.0.1:9090
+ENV VERBATIM_DATA=/data TMPDIR=/data
 VOLUME /data
-# HTTP; media.
-EXPOSE 8000/tcp 8080/udp 8080/tcp
-# Alive, not ready: what a restart may follow from.
-HEALTHCHECK --interval=15s --timeout=6s --start-period=5m \
-	CMD ["/usr/bin/verbatim", "health", "--alive", "--url", "http://127.0.0.1:9090"]
+# Alive, not ready: what a restart may follow from. It asks http://127.0.0.1:8080 unless
+# VERBATIM_HEALTH_URL says where the server listens, or its --admin.
+HEALTHCHECK --interval=15s --timeout=6s --start-period=5m CMD ["/usr/bin/verbatim", "health", "--alive"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/verbatim"]
 CMD ["serve"]

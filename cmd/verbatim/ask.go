@@ -25,7 +25,7 @@ const (
 // healthCmd asks a server how it is, for what can only run a program: an image
 // without a shell, a unit of systemd.
 type healthCmd struct {
-	URL   string        `help:"The server, or the address of its --admin." default:"http://127.0.0.1:8080"`
+	URL   string        `help:"The server, or the address of its --admin." default:"http://127.0.0.1:8080" env:"VERBATIM_HEALTH_URL"`
 	Alive bool          `help:"Ask whether it can do its work at all (/healthz), not whether it takes new sessions (/readyz): what a restart may depend on."`
 	Wait  time.Duration `help:"How long to ask again until the answer is good." default:"0s"`
 }

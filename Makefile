@@ -3,8 +3,8 @@
 GOLANGCI := go tool -modfile=tools/go.mod golangci-lint
 TAGS     := pocketsphinx
 # Tests that run programs which the server does without: opusinfo, flac; curl, jq;
-# PostgreSQL; an ACME server.
-TESTTAGS := $(TAGS),xiph,curl,postgres,acme
+# PostgreSQL; an ACME server; sqlite3.
+TESTTAGS := $(TAGS),xiph,curl,postgres,acme,sqlite3
 OPUS     := libopus,nolibopusfile
 
 # LIBOPUS=1 builds the server with libopus (cgo) instead of pion/opus: less CPU,
@@ -68,6 +68,8 @@ test: deps-test build ## install what the tests need, then run them all
 	@$(MAKE) --no-print-directory attack-media
 	$(call heading,alerts and dashboard)
 	@go run -C tools/promql . $(CURDIR)/deploy/prometheus/alerts.yaml $(CURDIR)/deploy/grafana/verbatim.json
+	$(call heading,deployment)
+	@go run -C tools/deploy . $(CURDIR)/deploy
 	$(call heading,web: node --test)
 	@node --test $(wildcard web/client/*.test.js web/app/*.test.js)
 	@$(MAKE) --no-print-directory e2e

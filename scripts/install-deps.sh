@@ -52,6 +52,7 @@ check_test() {
 	need curl have curl
 	need jq have jq
 	need postgresql sh -c 'ls /usr/lib/postgresql/*/bin/initdb'
+	need sqlite3 have sqlite3
 	need iproute2 have ip
 	need nftables test -x /usr/sbin/nft
 	need e2fsprogs test -x /sbin/mkfs.ext4

@@ -1,0 +1,3 @@
+module verbatim/tools/deploy
+
+go 1.26.0

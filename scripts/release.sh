@@ -56,4 +56,4 @@ for arch in amd64 arm64; do
 	gzip -9n <"$work/$name.tar" >"dist/$name.tar.gz"
 	echo "dist/$name.tar.gz"
 done
-(cd dist && sha256sum ./*.tar.gz >SHA256SUMS)
+(cd dist && sha256sum verbatim-*.tar.gz >SHA256SUMS)

@@ -17,8 +17,8 @@ import (
 
 const root = "../../"
 
-// model is the command line as kong knows it.
-func model(t *testing.T) *kong.Kong {
+// commandLine is what kong knows of the program's.
+func commandLine(t *testing.T) *kong.Kong {
 	t.Helper()
 	var c cli
 	k, err := kong.New(&c, kong.DefaultEnvars("VERBATIM"), kong.Vars{"version": version(), "audience": defaultAudience}, kong.Exit(func(int) { t.Error("it exits") }))
@@ -33,7 +33,7 @@ func model(t *testing.T) *kong.Kong {
 func TestDeployNamesFlags(t *testing.T) {
 	flags := map[string]bool{"help": true}
 	variables := map[string]bool{authSecret: true, "VERBATIM_WEBHOOK_SECRET": true} // which are no flags
-	for nodes := []*kong.Node{model(t).Model.Node}; len(nodes) > 0; nodes = nodes[1:] {
+	for nodes := []*kong.Node{commandLine(t).Model.Node}; len(nodes) > 0; nodes = nodes[1:] {
 		for _, f := range nodes[0].Flags {
 			flags[f.Name] = true
 			for _, v := range f.Envs {
@@ -45,8 +45,10 @@ func TestDeployNamesFlags(t *testing.T) {
 	if !flags["listen"] || !variables["VERBATIM_LISTEN"] {
 		t.Fatal("the flags are not what was expected")
 	}
-	// What other programs are told: git, docker, nats-server, curl, and COPY.
-	others := []string{"tags", "always", "build-arg", "platform", "from", "chown", "interval", "timeout", "start-period", "jetstream", "store_dir", "http_port", "fail", "silent", "show-error", "max-time", "output"}
+	// What other programs are told: git, docker, nats-server, curl, kubectl, systemctl, and
+	// the Dockerfile's own.
+	others := []string{"tags", "always", "build-arg", "platform", "from", "chown", "interval", "timeout", "start-period", "jetstream", "store_dir", "http_port", "fail", "silent", "show-error", "max-time", "output",
+		"cap-drop", "from-literal", "network", "now", "read-only", "security-opt", "stop-timeout"}
 	variable, flag := regexp.MustCompile(`VERBATIM_[A-Z0-9_]+`), regexp.MustCompile(`(?:^|[\s"'(\x60\[])--([a-z][a-z0-9_-]*)`)
 	seen := 0
 	check := func(path string) {
@@ -193,7 +195,7 @@ func parses(t *testing.T, command []string) {
 	if len(command) < 2 || command[0] != "/usr/bin/verbatim" {
 		t.Fatalf("not a command of the image: %q", command)
 	}
-	if _, err := model(t).Parse(command[1:]); err != nil {
+	if _, err := commandLine(t).Parse(command[1:]); err != nil {
 		t.Errorf("%q: %v", command, err)
 	}
 }

@@ -151,7 +151,7 @@ func (d *deployment) check(t *testing.T) {
 	}
 }
 
-const someSecret = "0123456789abcdef0123456789abcdef0123456789abcdef" //nolint:gosec // for the test
+const someSecret = "0123456789abcdef0123456789abcdef0123456789abcdef"
 
 // image is what the Dockerfile says of the server.
 func image(t *testing.T) *deployment {

@@ -56,6 +56,7 @@ var (
 	turnBegun       = desc("turn_allocations_total", "Allocations of the TURN server that began.")
 	turnRefused     = desc("turn_refused_total", "Allocations and connections that the TURN server refused because there were too many.")
 	turnDenied      = desc("turn_denied_total", "Requests and packets to the TURN server for other addresses than the media port's.")
+	turnUnheard     = desc("turn_unheard_packets_total", "Packets over UDP that the TURN server dropped because those without an allocation had sent too many.")
 	turnThrottled   = desc("turn_throttled_packets_total", "Packets that the TURN server dropped because an allocation had relayed too much.")
 	turnBytes       = desc("turn_relayed_bytes_total", "What the TURN server relayed from clients (up) and to them (down).", "direction")
 
@@ -250,6 +251,7 @@ func (s sink) relay(r relay.Stats) {
 	s.counter(turnRefused, float64(r.Refused))
 	s.counter(turnDenied, float64(r.Denied))
 	s.counter(turnThrottled, float64(r.Throttled))
+	s.counter(turnUnheard, float64(r.Unheard))
 	s.counter(turnBytes, float64(r.Up), "up")
 	s.counter(turnBytes, float64(r.Down), "down")
 }

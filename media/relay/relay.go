@@ -84,6 +84,9 @@ type Stats struct {
 	// Throttled are packets that were dropped because an allocation had relayed
 	// too much.
 	Throttled uint64
+	// Unheard are packets over UDP that were dropped because those who have no
+	// allocation had sent too many.
+	Unheard uint64
 	// Up and Down are the bytes that were relayed from clients and to them.
 	Up, Down uint64
 }
@@ -95,16 +98,19 @@ type Server struct {
 	server  *turn.Server
 	at      map[string]net.Addr // "udp", "tcp", "tls"
 
-	begun, refused, denied, throttled, up, down atomic.Uint64
+	crowd *crowd
+
+	begun, refused, denied, throttled, unheard, up, down atomic.Uint64
 
 	wg sync.WaitGroup // one per connection, and listener
 
-	mu     sync.Mutex // guards what follows
-	live   int        // allocations
-	users  map[string]int
-	from   map[netip.Addr]int
-	conns  map[way]*conn
-	closed bool
+	mu      sync.Mutex // guards what follows
+	live    int        // allocations
+	users   map[string]int
+	from    map[netip.Addr]int
+	clients map[netip.AddrPort]int
+	conns   map[way]*conn
+	closed  bool
 }
 
 // way is a TCP connection by its ends.
@@ -127,7 +133,7 @@ func Listen(cfg Config) (*Server, error) {
 		return nil, errors.New("a TURN server needs a secret")
 	}
 	s := &Server{
-		cfg: cfg, at: map[string]net.Addr{}, users: map[string]int{}, from: map[netip.Addr]int{}, conns: map[way]*conn{},
+		cfg: cfg, at: map[string]net.Addr{}, crowd: newCrowd(), users: map[string]int{}, from: map[netip.Addr]int{}, clients: map[netip.AddrPort]int{}, conns: map[way]*conn{},
 		limiter: netlimit.New(netlimit.Limits{
 			Max: cfg.MaxAllocations + maxStrangers, Strangers: maxStrangers, PerAddress: strangersPerAddress, Patience: cfg.Patience,
 		}),
@@ -189,7 +195,7 @@ func (s *Server) listenUDP(c *turn.ServerConfig) error {
 			s.at["udp"], at = socket.LocalAddr(), samePort(at, socket.LocalAddr())
 		}
 		c.PacketConnConfigs = append(c.PacketConnConfigs, turn.PacketConnConfig{
-			PacketConn: &packetConn{socket, &s.wg, sync.Once{}}, RelayAddressGenerator: generator{s}, PermissionHandler: s.permit,
+			PacketConn: &packetConn{socket, s, sync.Once{}}, RelayAddressGenerator: generator{s}, PermissionHandler: s.permit,
 		})
 	}
 	return nil
@@ -239,7 +245,7 @@ func (s *Server) Stats() Stats {
 	defer s.mu.Unlock()
 	return Stats{
 		Allocations: s.live, Connections: s.limiter.Open(), Begun: s.begun.Load(), Refused: s.refused.Load() + s.limiter.Refused(),
-		Denied: s.denied.Load(), Throttled: s.throttled.Load(), Up: s.up.Load(), Down: s.down.Load(),
+		Denied: s.denied.Load(), Throttled: s.throttled.Load(), Unheard: s.unheard.Load(), Up: s.up.Load(), Down: s.down.Load(),
 	}
 }
 
@@ -304,6 +310,7 @@ func (s *Server) created(from, to net.Addr, _, user, _ string, _ net.Addr, _ int
 	defer s.mu.Unlock()
 	s.users[user]++
 	s.from[ipOf(from)]++
+	s.clients[addrPort(from)]++
 	if c := s.conns[way{from.String(), to.String()}]; c != nil {
 		_ = c.limited.Known() // else it ends
 	}
@@ -318,6 +325,10 @@ func (s *Server) deleted(from, to net.Addr, _, user, _ string) {
 	ip := ipOf(from)
 	if s.from[ip]--; s.from[ip] == 0 {
 		delete(s.from, ip)
+	}
+	at := addrPort(from)
+	if s.clients[at]--; s.clients[at] == 0 {
+		delete(s.clients, at)
 	}
 	if c := s.conns[way{from.String(), to.String()}]; c != nil {
 		_ = c.socket.SetReadDeadline(time.Now().Add(s.cfg.Patience)) // else it ends

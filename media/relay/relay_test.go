@@ -399,6 +399,61 @@ func TestBandwidthIsBounded(t *testing.T) {
 	}
 }
 
+// A flood of requests from one address is answered for a moment and then no more;
+// others, and who has an allocation at that address, do not notice.
+func TestFloodOfStrangers(t *testing.T) {
+	w := newWorld(t, nil)
+	_, relayed := w.allocate("udp")
+	flood, err := net.Dial("udp4", w.s.at["udp"].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer flood.Close()
+	const sent = 5 * strangerBurst
+	ask := stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest)).Raw
+	began := time.Now()
+	for i := range sent {
+		if _, err := flood.Write(ask); err != nil {
+			t.Fatal(err)
+		}
+		if i%50 == 0 {
+			time.Sleep(time.Millisecond) // no packet is to be lost before the server
+		}
+	}
+	answers := 0
+	for b := make([]byte, maxMessage); ; answers++ {
+		_ = flood.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		if _, err := flood.Read(b); err != nil {
+			break
+		}
+	}
+	most := strangerBurst + int(strangerRate*time.Since(began).Seconds()) + 1
+	if unheard := w.s.Stats().Unheard; answers < strangerBurst/2 || answers > most || unheard == 0 {
+		t.Errorf("%d of %d were answered, want up to %d; %d unheard", answers, sent, most, unheard)
+	}
+	if _, err := relayed.WriteTo([]byte("x"), net.UDPAddrFromAddrPort(w.shown)); err != nil {
+		t.Fatal(err)
+	}
+	_ = relayed.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, _, err := relayed.ReadFrom(make([]byte, maxMessage)); err != nil {
+		t.Errorf("who has an allocation: %v", err)
+	}
+	c := newCrowd()
+	if now := time.Now(); !c.allow(netip.MustParseAddr("192.0.2.1"), now) || !c.allow(netip.MustParseAddr("192.0.2.2"), now) {
+		t.Error("strangers may say nothing")
+	}
+	// From ever new addresses they may say as much as all may.
+	heard, now := 0, time.Now()
+	for i := range 10 * crowdBurst {
+		if c.allow(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), now) {
+			heard++
+		}
+	}
+	if heard != crowdBurst-2 {
+		t.Errorf("%d of ever new addresses are heard, want %d", heard, crowdBurst-2)
+	}
+}
+
 // Connections that ask for nothing, or for nonsense, do not stay.
 func TestStrangers(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Patience = 200 * time.Millisecond })

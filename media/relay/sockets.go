@@ -14,10 +14,11 @@ import (
 	"verbatim/internal/netlimit"
 )
 
-// packetConn is a UDP socket whose reader is told of nothing but its end.
+// packetConn is a UDP socket. Its reader is told of no error but its end, and hears
+// of strangers only as much as they may say.
 type packetConn struct {
 	net.PacketConn
-	wg   *sync.WaitGroup
+	s    *Server
 	once sync.Once
 }
 
@@ -27,10 +28,12 @@ func (p *packetConn) ReadFrom(b []byte) (int, net.Addr, error) {
 		n, from, err := p.PacketConn.ReadFrom(b)
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			p.once.Do(p.wg.Done)
+			p.once.Do(p.s.wg.Done)
 			return 0, nil, err
-		case err == nil:
+		case err == nil && p.s.hears(from):
 			return n, from, nil
+		case err == nil:
+			continue
 		}
 		time.Sleep(time.Millisecond) // of one datagram, on some systems; it may also stay
 	}

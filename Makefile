@@ -64,8 +64,8 @@ test: deps-test build ## install what the tests need, then run them all
 	@go test ./pipeline/transcribe -run Chaos -rapid.checks=1000
 	$(call heading,two hours of meeting and the transcript of eight)
 	@go test ./cmd/verbatim -run 'TwoHours|LongDay'
-	$(call heading,a million mutated packets)
-	@$(MAKE) --no-print-directory attack-media
+	$(call heading,attacks)
+	@$(MAKE) --no-print-directory attack
 	$(call heading,alerts and dashboard)
 	@go run -C tools/promql . $(CURDIR)/deploy/prometheus/alerts.yaml $(CURDIR)/deploy/grafana/verbatim.json
 	$(call heading,deployment)
@@ -134,8 +134,13 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 		while read -r dir; do go test -list '^Fuzz' "$$dir" | sed -n "s|^Fuzz|$(FUZZTIME) $$dir &|p"; done | \
 		xargs -P "$$(nproc)" -L 1 scripts/fuzz.sh
 
-.PHONY: attack-media
-attack-media: ## send a million mutated packets at a real server (a minute)
+.PHONY: attack
+attack: attack-door attack-media ## attack a real server in every way of docs/SECURITY.md (two minutes)
+
+.PHONY: attack-door attack-media
+attack-door: ## only HTTP, WebSockets, TURN and the media ports, while others meet (a minute)
+	@go test -tags attack ./cmd/verbatim -run TestFrontDoor -count=1 -v
+attack-media: ## only a million mutated packets (a minute)
 	@go test -tags attack ./cmd/verbatim -run TestAttack -count=1 -v
 
 .PHONY: bench

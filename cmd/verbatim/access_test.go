@@ -35,7 +35,7 @@ type guarded struct {
 }
 
 // token makes one for a room.
-func token(t *testing.T, room, participant string, good time.Duration, acts ...auth.Act) string {
+func token(t testing.TB, room, participant string, good time.Duration, acts ...auth.Act) string {
 	t.Helper()
 	c := auth.Claims{Room: auth.Rooms{room}, Act: acts, Participant: participant, Name: strings.ToUpper(participant)}
 	c.Stamp(time.Now(), good, "", defaultAudience)

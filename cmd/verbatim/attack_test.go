@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -29,9 +30,9 @@ import (
 // TestAttack sends a million mutated packets at the real program while one
 // participant speaks. They cost time, and nothing else.
 func TestAttack(t *testing.T) {
-	v := newVictim(t)
+	v := newVictim(t, "none:", "--linger", "1s")
 	ctx, hangUp := context.WithCancel(t.Context())
-	heard := v.speak(ctx)
+	heard := v.speak(ctx, "honest")
 	v.join("warm-up", nil).leave()
 	time.Sleep(2 * time.Second)
 	v.base = v.status("VmRSS")
@@ -58,33 +59,34 @@ func TestAttack(t *testing.T) {
 		t.Errorf("memory grew by %d MB", grown)
 	}
 	v.checkAccounts(said)
-	v.checkEnd()
+	v.checkEnd(30)
 }
 
-// victim is the server under attack, with one honest participant in it.
+// victim is the server under attack, with honest participants in it.
 type victim struct {
 	*process
 	stderr  *os.File
-	port    netip.AddrPort // of its media
-	answer  string         // to the honest participant
-	dropped int64          // datagrams that the system dropped before the server read them, so far
+	pass    func(room string) string // gives a token for a room; nil for none
+	port    netip.AddrPort           // of its media
+	answer  string                   // to the first honest participant
+	dropped int64                    // datagrams that the system dropped before the server read them, so far
 
 	base int64        // KiB of resident memory before the attack
 	most atomic.Int64 // and the most while it lasts
 }
 
-func newVictim(t *testing.T) *victim {
+func newVictim(t *testing.T, recognizer string, flags ...string) *victim {
 	stderr, err := os.CreateTemp(t.TempDir(), "stderr")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &victim{process: serveTo(t, stderr, t.TempDir(), "none:", "--linger", "1s"), stderr: stderr}
+	return &victim{process: serveTo(t, stderr, t.TempDir(), recognizer, flags...), stderr: stderr}
 }
 
-// speak is the honest participant, until ctx ends: a sentence again and again.
-// What it sent comes as it has to be heard.
-func (v *victim) speak(ctx context.Context) <-chan []int16 {
-	conn, err := whipclient.Connect(v.t.Context(), whipclient.Options{}, v.post("honest", func(_, answer string) { v.answer = answer }))
+// speak is an honest participant in a room, until ctx ends: a sentence again and
+// again. What it sent comes as it has to be heard.
+func (v *victim) speak(ctx context.Context, room string) <-chan []int16 {
+	conn, err := whipclient.Connect(v.t.Context(), whipclient.Options{}, v.post(room, func(_, answer string) { v.answer = cmp.Or(v.answer, answer) }))
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -124,6 +126,9 @@ func (v *victim) post(room string, tell func(offer, answer string)) whipclient.E
 			return "", err
 		}
 		req.Header.Set("Content-Type", "application/sdp")
+		if v.pass != nil {
+			req.Header.Set("Authorization", "Bearer "+v.pass(room))
+		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return "", err
@@ -231,14 +236,7 @@ func (v *victim) checkAccounts(said []int16) {
 					}
 					continue
 				}
-				if c := track.Coverage; c.ConcealedMS+c.SilenceMS+c.DiscontinuityMS+c.ShedMS > 0 {
-					v.t.Errorf("the honest participant was heard with gaps: %+v", c)
-				}
-				if !slices.Equal(pcm, said) {
-					v.t.Errorf("the honest participant said %d samples, and %d others were heard", len(said), len(pcm))
-				}
-				fmt.Printf("the honest participant: %d ms received, %d ms recovered, %d ms concealed; bit-exact\n",
-					track.Coverage.ReceivedMS, track.Coverage.RecoveredMS, track.Coverage.ConcealedMS)
+				v.checkHeard(track.Coverage, pcm, said)
 			}
 		}
 		if cursor = next; cursor == "" {
@@ -251,9 +249,21 @@ func (v *victim) checkAccounts(said []int16) {
 	fmt.Printf("the attackers: %d tracks, %+v\n", tracks, all)
 }
 
+// checkHeard checks that an honest participant was heard to the sample.
+func (v *victim) checkHeard(c meeting.Coverage, pcm, said []int16) {
+	if c.ConcealedMS+c.SilenceMS+c.DiscontinuityMS+c.ShedMS > 0 {
+		v.t.Errorf("an honest participant was heard with gaps: %+v", c)
+	}
+	if !slices.Equal(pcm, said) {
+		v.t.Errorf("an honest participant said %d samples, and %d others were heard", len(said), len(pcm))
+		return
+	}
+	fmt.Printf("an honest participant: %d ms received, %d ms recovered, %d ms concealed; bit-exact\n", c.ReceivedMS, c.RecoveredMS, c.ConcealedMS)
+}
+
 // checkEnd makes the server tell of its goroutines: nothing of the attack is
 // left.
-func (v *victim) checkEnd() {
+func (v *victim) checkEnd(most int) {
 	if err := v.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		v.t.Fatal(err)
 	}
@@ -269,7 +279,7 @@ func (v *victim) checkEnd() {
 	}
 	n := bytes.Count(dump, []byte("\ngoroutine "))
 	fmt.Printf("%d goroutines are left\n", n)
-	if n > 30 {
+	if n > most {
 		v.t.Errorf("%d goroutines are left: %s", n, dump)
 	}
 }

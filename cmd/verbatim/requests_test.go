@@ -16,7 +16,7 @@ import (
 )
 
 // offer is what a client sends, as pion makes it.
-func offer(t *testing.T) string {
+func offer(t testing.TB) string {
 	t.Helper()
 	var sdp string
 	_, err := whipclient.Connect(t.Context(), whipclient.Options{}, func(_ context.Context, text string) (string, error) {

@@ -56,7 +56,7 @@ type process struct {
 	admin string // URL of --admin, if there is one
 	data  string
 	room  string        // where ingest clients go
-	token string        // with which they do; "" for none
+	token string        // with which they do, and get asks; "" for none
 	out   chan struct{} // closed when its stdout has ended
 }
 
@@ -124,7 +124,14 @@ func (s *process) kill() {
 
 func (s *process) get(path string) []byte {
 	s.t.Helper()
-	resp, err := http.Get(s.url + path)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, s.url+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -202,11 +202,11 @@ func (r *row) answer(what, to, text string) {
 
 // counters are the metrics that attacks move, by a short name.
 var counters = map[string]string{
-	"verbatim_clients_refused_total{limit=room}":    "refused: room",
-	"verbatim_clients_refused_total{limit=address}": "refused: address",
-	"verbatim_clients_refused_total{limit=token}":   "refused: token",
-	"verbatim_clients_refused_total{limit=streams}": "refused: streams",
-	"verbatim_clients_refused_total{limit=rate}":    "refused: rate",
+	"verbatim_limit_refusals_total{limit=room}":    "refused: room",
+	"verbatim_limit_refusals_total{limit=address}": "refused: address",
+	"verbatim_limit_refusals_total{limit=token}":   "refused: token",
+	"verbatim_limit_refusals_total{limit=streams}": "refused: streams",
+	"verbatim_limit_refusals_total{limit=rate}":    "refused: rate",
 	"verbatim_sessions_refused_total{via=whip}":     "full",
 	"verbatim_sessions_refused_total{via=ingest}":   "ingest full",
 	"verbatim_media_dropped_datagrams_total":        "dropped",

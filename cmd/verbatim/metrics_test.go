@@ -76,7 +76,7 @@ func TestMetrics(t *testing.T) {
 		"verbatim_tracks{state=live}": 0, "verbatim_tracks{state=circuit_open}": 0, "verbatim_sessions{via=whip}": 0,
 		"verbatim_sessions_started_total{via=ingest}": 0, "verbatim_tracklog_memory_limit_bytes": 64 << 20,
 		"verbatim_transcript_seconds_total{outcome=skipped}": 0, "verbatim_event_streams": 0,
-		"verbatim_clients_refused_total{limit=rate}": 0,
+		"verbatim_limit_refusals_total{limit=rate}": 0,
 	})
 
 	watching, stop := context.WithCancel(t.Context())

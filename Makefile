@@ -64,8 +64,8 @@ test: deps-test build ## install what the tests need, then run them all
 	@go test ./pipeline/transcribe -run Chaos -rapid.checks=1000
 	$(call heading,two hours of meeting and the transcript of eight)
 	@go test ./cmd/verbatim -run 'TwoHours|LongDay'
-	$(call heading,attacks)
-	@$(MAKE) --no-print-directory attack
+	$(call heading,a million mutated packets)
+	@$(MAKE) --no-print-directory attack-media
 	$(call heading,alerts and dashboard)
 	@go run -C tools/promql . $(CURDIR)/deploy/prometheus/alerts.yaml $(CURDIR)/deploy/grafana/verbatim.json
 	$(call heading,deployment)

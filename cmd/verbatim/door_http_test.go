@@ -114,6 +114,7 @@ func (d *door) offers(r *row) {
 		tokens[i] = token(d.t, fmt.Sprintf("crowd-%d", i%50), fmt.Sprintf("p%d", i), time.Hour, auth.Publish)
 	}
 	d.workers(32, 10_000, func(i int) {
+		time.Sleep(25 * time.Millisecond) // for 8 s and more
 		rnd := rand.New(rand.NewPCG(uint64(i), 7))
 		sdp := []byte(good)
 		switch i % 5 {
@@ -166,6 +167,7 @@ func (d *door) weird(r *row) {
 		strings.ReplaceAll(good, "t=0 0", "t=0 0\r\nr="+line("9d ", 5000)+"\r\nz="+line("0 -1h ", 5000)), line(good, 12), "",
 	}
 	for i, text := range texts {
+		time.Sleep(20 * time.Millisecond)
 		from := address(300 + i)
 		who := d.inside("attic", fmt.Sprintf("w%d", i))
 		d.ask(r, from, who, http.MethodPost, "/v1/rooms/attic/whip", text, "Content-Type", "application/sdp")
@@ -226,7 +228,7 @@ func (d *door) raw(r *row, request string) {
 		return
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(6 * time.Second))
 	_, _ = io.WriteString(c, request)
 	r.sent.Add(1)
 	method, rest, _ := strings.Cut(request, " ")
@@ -423,6 +425,8 @@ func (d *door) replays(r *row) {
 // replayErased uses what was good for a meeting that was erased.
 func (d *door) replayErased(r *row, from string) {
 	boss := d.inside("shed", "boss")
+	operator := d.token
+	defer func() { d.token = operator }()
 	d.room = "shed"
 	c := d.ingest("", 16000, "")
 	c.send(make([]int16, 8000), 0, 8000)
@@ -464,8 +468,8 @@ func (d *door) replayErased(r *row, from string) {
 		d.ask(r, from, boss, method, session, "a=ice-ufrag:x\r\na=ice-pwd:y\r\n", "Content-Type", "application/trickle-ice-sdpfrag", "If-Match", "*")
 	}
 	r.sent.Add(1)
-	again := d.ingest("", 16000, c.ready.Resume)
-	again.closed(4404)
+	d.token = boss // to somebody else, the stream is none
+	d.ingest("", 16000, c.ready.Resume).closed(4404)
 	r.answer("closed 4404", "resume", "")
 }
 

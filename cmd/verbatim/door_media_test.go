@@ -27,7 +27,14 @@ import (
 // webSockets are clients that say nothing, too much, or what they cannot know.
 func (d *door) webSockets(r *row) {
 	var wg sync.WaitGroup
-	many := func(n int, do func(i int)) { wg.Go(func() { d.workers(n, n, do) }) }
+	many := func(n int, do func(i int)) {
+		wg.Go(func() {
+			d.workers(n, n, func(i int) {
+				time.Sleep(time.Duration(i) * 30 * time.Millisecond)
+				do(i)
+			})
+		})
+	}
 	hello := []byte(`{"type":"hello","rate":16000}`)
 	many(100, func(i int) { // half-open
 		d.socket(r, i, ingest.Protocol, func(context.Context, *websocket.Conn) error { return nil })
@@ -48,6 +55,7 @@ func (d *door) webSockets(r *row) {
 	many(20, func(i int) { d.socket(r, 220+i, "chat", nil) })
 	wg.Go(func() { // resume guesses
 		d.workers(20, 400, func(i int) {
+			time.Sleep(200 * time.Millisecond) // the server takes 200 joins a second, these among them
 			d.socket(r, 300+i, ingest.Protocol, func(ctx context.Context, ws *websocket.Conn) error {
 				return ws.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"type":"hello","rate":16000,"resume":"%026x"}`, i))
 			})
@@ -101,15 +109,15 @@ func (d *door) socket(r *row, i int, protocol string, say func(context.Context, 
 	r.answer(what, protocol, err.Error())
 }
 
-var turnLink = regexp.MustCompile(`^<turn:([^?]+)\?transport=udp>; rel="ice-server"; username="([^"]+)"; credential="([^"]+)"`)
+var turnLink = regexp.MustCompile(`^<turn:([^?]+)\?transport=(\w+)>; rel="ice-server"; username="([^"]+)"; credential="([^"]+)"`)
 
-// turnServer is where the TURN server is, and what gets an attacker in who may
-// join a room.
-func (d *door) turnServer() (at, user, password string) {
+// turnServer is where the TURN server is over udp or tcp, and what gets an attacker
+// in who may join a room.
+func (d *door) turnServer(over string) (at, user, password string) {
 	h, status, text := d.request(address(900), d.inside("attic", "relayed"), http.MethodOptions, "/v1/rooms/attic/whip", "")
 	for _, l := range h.Values("Link") {
-		if m := turnLink.FindStringSubmatch(l); m != nil {
-			return m[1], m[2], m[3]
+		if m := turnLink.FindStringSubmatch(l); m != nil && m[2] == over {
+			return m[1], m[3], m[4]
 		}
 	}
 	d.t.Fatalf("no TURN server: %s %s %v", status, text, h)
@@ -118,7 +126,7 @@ func (d *door) turnServer() (at, user, password string) {
 
 // turnFlood asks for allocations, and sends other things, without a credential.
 func (d *door) turnFlood(r *row) {
-	at, _, _ := d.turnServer()
+	at, _, _ := d.turnServer("udp")
 	to, err := net.ResolveUDPAddr("udp4", at)
 	if err != nil {
 		d.t.Fatal(err)
@@ -166,7 +174,7 @@ func (d *door) turnFlood(r *row) {
 // turnPeers has an allocation, and would reach what else is on this machine, in its
 // network, and in the cloud around it.
 func (d *door) turnPeers(r *row) {
-	at, user, password := d.turnServer()
+	at, user, password := d.turnServer("udp")
 	private, err := net.ListenPacket("udp4", "127.0.0.1:0") //nolint:noctx // it ends at once
 	if err != nil {
 		d.t.Fatal(err)
@@ -228,7 +236,7 @@ func (d *door) tcpFlood(r *row) {
 	if m == nil {
 		d.t.Fatalf("the answer has no TCP candidate: %s", d.answer)
 	}
-	relay, _, _ := d.turnServer()
+	relay, _, _ := d.turnServer("tcp")
 	d.workers(2500, 2500, func(i int) {
 		to := net.JoinHostPort(m[1], m[2])
 		if i%5 == 4 {
@@ -248,7 +256,7 @@ func (d *door) tcpFlood(r *row) {
 		case 1:
 			_, _ = c.Write(noise(rnd, 2000))
 		case 2:
-			b := d.check(rnd)
+			b := stunCheck(rnd, fmt.Sprintf("%x:y", rnd.Uint64()), "z")
 			_, _ = c.Write(append([]byte{byte(len(b) >> 8), byte(len(b))}, b...))
 		case 3:
 			_, _ = c.Write([]byte{0xff, 0xff, 0})

@@ -36,7 +36,7 @@ func TestFrontDoor(t *testing.T) {
 	bodies := d.background("bodies, a byte every half second", d.slowBodies())
 	d.row("10,000 offers", d.offers).only("201", "400", "422", "429", "503").counted("refused: rate")
 	deaf := d.background("readers that read nothing", d.deaf)
-	d.row("monstrous and weird SDP", d.weird).only("201", "400", "413", "415", "422")
+	d.row("monstrous and weird SDP", d.weird).only("201", "400", "413", "415", "422", "429")
 	d.row("paths, methods and heads", d.paths).only("400", "401", "403", "404", "405", "421", "426", "431", "501", "505", "cut off", "nothing", "what is theirs", "301", "307")
 	d.row("pages of other sites, DNS rebinding", d.rebinding).only("403", "421")
 	d.row("other rooms' meetings", d.crossRoom).only("401", "403", "404", "400", "nothing of theirs")
@@ -207,14 +207,14 @@ var counters = map[string]string{
 	"verbatim_limit_refusals_total{limit=token}":   "refused: token",
 	"verbatim_limit_refusals_total{limit=streams}": "refused: streams",
 	"verbatim_limit_refusals_total{limit=rate}":    "refused: rate",
-	"verbatim_sessions_refused_total{via=whip}":     "full",
-	"verbatim_sessions_refused_total{via=ingest}":   "ingest full",
-	"verbatim_media_dropped_datagrams_total":        "dropped",
-	"verbatim_media_tcp_connections_refused_total":  "ICE-TCP refused",
-	"verbatim_turn_refused_total":                   "TURN refused",
-	"verbatim_turn_denied_total":                    "TURN denied",
-	"verbatim_turn_unheard_packets_total":           "TURN unheard",
-	"verbatim_event_streams_cut_off_total":          "streams cut off",
+	"verbatim_sessions_refused_total{via=whip}":    "full",
+	"verbatim_sessions_refused_total{via=ingest}":  "ingest full",
+	"verbatim_media_dropped_datagrams_total":       "dropped",
+	"verbatim_media_tcp_connections_refused_total": "ICE-TCP refused",
+	"verbatim_turn_refused_total":                  "TURN refused",
+	"verbatim_turn_denied_total":                   "TURN denied",
+	"verbatim_turn_unheard_packets_total":          "TURN unheard",
+	"verbatim_event_streams_cut_off_total":         "streams cut off",
 }
 
 func (d *door) newRow(name string) *row {
@@ -360,6 +360,7 @@ func (d *door) checkSecret(to string, b []byte) {
 // settle waits until nothing of the attack goes on.
 func (d *door) settle() {
 	r := d.newRow("afterwards")
+	d.client.CloseIdleConnections() // each has a goroutine there
 	began := time.Now()
 	for d.goroutines() > d.calm+10 && time.Since(began) < time.Minute {
 		time.Sleep(200 * time.Millisecond)

@@ -135,10 +135,10 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 		xargs -P "$$(nproc)" -L 1 scripts/fuzz.sh
 
 .PHONY: attack
-attack: attack-door attack-media ## attack a real server in every way of docs/SECURITY.md (two minutes)
+attack: attack-door attack-media ## attack a real server in every way of docs/SECURITY.md (two and a half minutes)
 
 .PHONY: attack-door attack-media
-attack-door: ## only HTTP, WebSockets, TURN and the media ports, while others meet (a minute)
+attack-door: ## only HTTP, WebSockets, TURN and the media ports, while others meet (80 s)
 	@go test -tags attack ./cmd/verbatim -run TestFrontDoor -count=1 -v
 attack-media: ## only a million mutated packets (a minute)
 	@go test -tags attack ./cmd/verbatim -run TestAttack -count=1 -v

@@ -110,7 +110,7 @@ func newDoor(t *testing.T) *door {
 	}
 	v.base = v.status("VmRSS")
 	t.Cleanup(v.watch())
-	fmt.Printf("%-44s %7s  %-42s %-40s %6s %6s %6s %6s\n", "", "sent", "answered", "counted", "s", "MB", "gorout", "delay")
+	fmt.Printf("%-47s %7s  %-42s %-40s %6s %6s %6s %6s\n", "", "sent", "answered", "counted", "s", "MB", "gorout", "delay")
 	return d
 }
 
@@ -282,7 +282,7 @@ func (d *door) finish(r *row, took time.Duration) {
 		w.recent = 0
 		w.mu.Unlock()
 	}
-	fmt.Printf("%-44s %7d  %-42s %-40s %6.1f %6.1f %6.0f %6d\n", r.name, r.sent.Load(), strings.Join(answers, ", "), strings.Join(counted, ", "),
+	fmt.Printf("%-47s %7d  %-42s %-40s %6.1f %6.1f %6.0f %6d\n", r.name, r.sent.Load(), strings.Join(answers, ", "), strings.Join(counted, ", "),
 		took.Seconds(), float64(d.most.Swap(d.status("VmRSS")))/1024, now["go_goroutines"], late.Milliseconds())
 }
 
@@ -378,7 +378,7 @@ func (d *door) settle() {
 func (d *door) checkWatchers() {
 	for i, w := range d.watchers {
 		w.mu.Lock()
-		fmt.Printf("%s: %d captions, the last of each sequence there, at most %d ms after the words\n", honest[i], w.last, w.worst.Milliseconds())
+		fmt.Printf("%s: %d captions, each once and in order, at most %d ms after the words\n", honest[i], w.last, w.worst.Milliseconds())
 		if w.last < 100 || w.worst > 5*time.Second {
 			d.t.Errorf("%s: %d captions, up to %v late", honest[i], w.last, w.worst)
 		}

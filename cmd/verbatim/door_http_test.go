@@ -149,7 +149,7 @@ func (d *door) weird(r *row) {
 	good := offer(d.t)
 	head, audio, _ := strings.Cut(good, "m=audio")
 	audio = "m=audio" + audio
-	line := func(of string, n int) string { return strings.Repeat(of, n) }
+	line := strings.Repeat
 	candidate := "a=candidate:1 1 udp 2130706431 192.0.2.1 9 typ host\r\n"
 	texts := []string{
 		good + line(candidate, (64<<10-len(good))/len(candidate)), // 64 KiB of them
@@ -476,13 +476,19 @@ func (d *door) replayErased(r *row, from string) {
 // deaf are insiders who ask for captions and audio, and read none of it.
 func (d *door) deaf(r *row) {
 	who, at := d.pass("board"), d.meetingsOf("board")[0]
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
 	for i := range 200 {
 		path := "/v1/rooms/board/events"
 		if i%2 == 0 {
 			path = "/v1/meetings/" + at[0] + "/tracks/" + at[1] + "/audio.wav"
 		}
 		c := d.tiny()
-		defer c.Close()
+		conns = append(conns, c)
 		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %s\r\nAuthorization: Bearer %s\r\n\r\n", path, address(700+i), who)
 		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
 		b := make([]byte, len("HTTP/1.1 200"))

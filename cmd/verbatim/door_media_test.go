@@ -116,7 +116,7 @@ var turnLink = regexp.MustCompile(`^<turn:([^?]+)\?transport=(\w+)>; rel="ice-se
 func (d *door) turnServer(over string) (at, user, password string) {
 	h, status, text := d.request(address(900), d.inside("attic", "relayed"), http.MethodOptions, "/v1/rooms/attic/whip", "")
 	for _, l := range h.Values("Link") {
-		if m := turnLink.FindStringSubmatch(l); m != nil && m[2] == over {
+		if m := turnLink.FindStringSubmatch(l); len(m) == 5 && m[2] == over {
 			return m[1], m[3], m[4]
 		}
 	}
@@ -175,12 +175,12 @@ func (d *door) turnFlood(r *row) {
 // network, and in the cloud around it.
 func (d *door) turnPeers(r *row) {
 	at, user, password := d.turnServer("udp")
-	private, err := net.ListenPacket("udp4", "127.0.0.1:0") //nolint:noctx // it ends at once
+	private, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	defer private.Close()
-	conn, err := net.ListenPacket("udp4", "127.8.0.1:0") //nolint:noctx // it ends at once
+	conn, err := net.ListenPacket("udp4", "127.8.0.1:0")
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -65,9 +65,7 @@ func tokenOf(r *http.Request) string {
 // badToken is for tokens that count for nothing: RFC 6750, 3.1.
 func badToken(w http.ResponseWriter, err error) error {
 	if errors.Is(err, auth.ErrUnavailable) {
-		p := problem(http.StatusServiceUnavailable, "no-keys", "The server could not fetch the keys of whoever issues tokens; try again in a few seconds.")
-		p.retryAfter = 5 * time.Second
-		return p
+		return problem(http.StatusServiceUnavailable, "no-keys", "The server could not fetch the keys of whoever issues tokens; try again in a few seconds.").after(5 * time.Second)
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="verbatim", error="invalid_token"`)
 	if errors.Is(err, auth.ErrExpired) {

@@ -118,9 +118,7 @@ func (s *Server) Readyz(w http.ResponseWriter, r *http.Request) {
 			return drainingProblem()
 		}
 		if failed := s.ready.failing(); len(failed) > 0 {
-			p := problem(http.StatusServiceUnavailable, "not-ready", strings.Join(failed, " "))
-			p.retryAfter = 5 * time.Second
-			return p
+			return problem(http.StatusServiceUnavailable, "not-ready", strings.Join(failed, " ")).after(5 * time.Second)
 		}
 		_, _ = w.Write([]byte("ready\n"))
 		return nil

@@ -2,12 +2,13 @@ package signaling
 
 import (
 	"cmp"
-	"net"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/go-chi/httprate"
+
+	"verbatim/internal/netlimit"
 )
 
 // Limits bound what clients may take. Zero is the default of each, a negative one
@@ -128,9 +129,9 @@ func (g *gate) enter(r *http.Request, room, participant string) (keys []string, 
 		}
 		return keys, nil
 	case tooManyInRoom:
-		return nil, later("room-full", "The room has as many participants as the server takes in one; try again when somebody has left.", 30*time.Second)
+		return nil, problem(http.StatusTooManyRequests, "room-full", "The room has as many participants as the server takes in one; try again when somebody has left.").after(30 * time.Second)
 	}
-	return nil, later("too-many-sessions", "There are as many sessions from your network, or of your token, as the server takes; end one first.", 30*time.Second)
+	return nil, problem(http.StatusTooManyRequests, "too-many-sessions", "There are as many sessions from your network, or of your token, as the server takes; end one first.").after(30 * time.Second)
 }
 
 // bind says which session it is that was made room for.
@@ -179,7 +180,7 @@ func (s *Server) stream(next http.Handler) http.Handler {
 			places = append(places, place{"streams " + a, tooManyStreams, l.StreamsPerAddress})
 		}
 		if s.gate.take(places...) != "" {
-			return later("too-many-streams", "There are as many open streams, from your network or in all, as the server takes; close one first.", 30*time.Second)
+			return problem(http.StatusTooManyRequests, "too-many-streams", "There are as many open streams, from your network or in all, as the server takes; close one first.").after(30 * time.Second)
 		}
 		defer func() {
 			for _, p := range places {
@@ -210,7 +211,7 @@ func (s *Server) rate(limit int, window time.Duration, key func(*http.Request) s
 				s.gate.mu.Lock()
 				s.gate.refused[tooFast]++
 				s.gate.mu.Unlock()
-				return later("too-fast", "The server takes no more requests of this kind for a moment; try again later.", max(window/10, time.Second))
+				return problem(http.StatusTooManyRequests, "too-fast", "The server takes no more requests of this kind for a moment; try again later.").after(max(window/10, time.Second))
 			}
 			next.ServeHTTP(w, r)
 			return nil
@@ -218,20 +219,11 @@ func (s *Server) rate(limit int, window time.Duration, key func(*http.Request) s
 	}
 }
 
-func later(kind, detail string, after time.Duration) *Problem {
-	p := problem(http.StatusTooManyRequests, kind, detail)
-	p.retryAfter = after
-	return p
-}
-
 // addressOf is what limits count a client by: empty for this machine's own.
 func addressOf(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+	ip := clientIP(r)
+	if ip.IsLoopback() {
 		return ""
 	}
-	return httprate.CanonicalizeIP(host)
+	return netlimit.Network(ip).String()
 }

@@ -122,10 +122,8 @@ func (s *Server) eraseMeeting(w http.ResponseWriter, r *http.Request) error {
 }
 
 func erasingProblem() *Problem {
-	p := problem(http.StatusServiceUnavailable, "erasing",
-		"The meeting is hidden from now on, but not all of its files could be removed yet; the server goes on by itself. Ask again to learn when it is done.")
-	p.retryAfter = time.Minute
-	return p
+	return problem(http.StatusServiceUnavailable, "erasing",
+		"The meeting is hidden from now on, but not all of its files could be removed yet; the server goes on by itself. Ask again to learn when it is done.").after(time.Minute)
 }
 
 func writeJSON(w http.ResponseWriter, v any) error {

@@ -83,7 +83,7 @@ func TestOpenAPIHasAllProblems(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile(`(?:problem\(http\.Status\w+, |later\()"([a-z-]+)"`).FindAllSubmatch(source, -1) {
+		for _, m := range regexp.MustCompile(`problem\(http\.Status\w+, "([a-z-]+)"`).FindAllSubmatch(source, -1) {
 			kinds = append(kinds, string(m[1]))
 		}
 	}

@@ -63,9 +63,7 @@ func fragmentProblem(err error) error {
 		return problem(http.StatusPreconditionFailed, "other-ice-session",
 			"The session's ICE was restarted meanwhile; restart it again, or use the ETag of the last restart.")
 	case errors.Is(err, media.ErrTooManyRestarts):
-		p := problem(http.StatusTooManyRequests, "too-many-restarts", "The session's ICE was restarted too often; try again in a few seconds.")
-		p.retryAfter = 5 * time.Second
-		return p
+		return problem(http.StatusTooManyRequests, "too-many-restarts", "The session's ICE was restarted too often; try again in a few seconds.").after(5 * time.Second)
 	}
 	return err
 }

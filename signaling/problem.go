@@ -32,6 +32,12 @@ func problem(status int, kind, detail string) *Problem {
 	}
 }
 
+// after says when to try again.
+func (p *Problem) after(d time.Duration) *Problem {
+	p.retryAfter = d
+	return p
+}
+
 func (p *Problem) write(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
@@ -75,8 +81,7 @@ func (s *Server) handle(h handler) http.HandlerFunc {
 			p = problem(http.StatusMisdirectedRequest, "audio-elsewhere", "The audio of this track is on another node ("+elsewhere.Node+"): ask that one.")
 		case errors.Is(err, meeting.ErrAway) && r.Context().Err() == nil:
 			s.cfg.Logger.Error("the database does not answer", "method", r.Method, "route", routeOf(r), "err", err)
-			p = problem(http.StatusServiceUnavailable, "away", "The database does not answer. Try again in some seconds.")
-			p.retryAfter = 5 * time.Second
+			p = problem(http.StatusServiceUnavailable, "away", "The database does not answer. Try again in some seconds.").after(5 * time.Second)
 		case errors.Is(err, meeting.ErrAudioLost):
 			p = problem(http.StatusGone, "audio-lost", "The audio of this track is not on the server's disk any more, though the server did not remove it; its transcript is kept.")
 		case r.Context().Err() != nil:

@@ -236,15 +236,11 @@ func (s *Server) HTTPServer(ctx context.Context) *http.Server {
 }
 
 func drainingProblem() *Problem {
-	p := problem(http.StatusServiceUnavailable, "shutting-down", "The server is shutting down; try again in a few seconds.")
-	p.retryAfter = 5 * time.Second
-	return p
+	return problem(http.StatusServiceUnavailable, "shutting-down", "The server is shutting down; try again in a few seconds.").after(5 * time.Second)
 }
 
 func fullProblem() *Problem {
-	p := problem(http.StatusServiceUnavailable, "full", "The server has as many sessions as it takes; try again in a while.")
-	p.retryAfter = 30 * time.Second
-	return p
+	return problem(http.StatusServiceUnavailable, "full", "The server has as many sessions as it takes; try again in a while.").after(30 * time.Second)
 }
 
 // otherMethod says which methods there are (RFC 9110, 9.3.7 and 15.5.6). OPTIONS

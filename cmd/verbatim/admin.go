@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof" // it registers itself on http.DefaultServeMux, which nothing here serves
-	"strings"
 	"time"
 
 	"verbatim/signaling"
@@ -31,7 +30,7 @@ func (a *adminFlags) Check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--admin: %w; want HOST:PORT, such as 127.0.0.1:9090", err)
 	}
-	if ip := net.ParseIP(host); !a.InsecureAdmin && !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
+	if !a.InsecureAdmin && !signaling.LoopbackName(host) {
 		return errAdmin(a.Admin)
 	}
 	return nil

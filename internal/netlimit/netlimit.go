@@ -76,7 +76,8 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 func (l *Limiter) admit(c net.Conn) *Conn {
-	from := network(c.RemoteAddr())
+	addr, _ := netip.ParseAddrPort(c.RemoteAddr().String()) // else it is none
+	from := Network(addr.Addr())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.all >= l.limits.Max || l.unseen >= l.limits.Strangers || l.from[from] >= l.limits.PerAddress {
@@ -91,18 +92,15 @@ func (l *Limiter) admit(c net.Conn) *Conn {
 	return &Conn{Conn: c, l: l, from: from, stranger: true}
 }
 
-// network is what counts as one address.
-func network(a net.Addr) netip.Prefix {
-	addr, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip := addr.Addr().Unmap().WithZone("")
+// Network is what counts as one address: of IPv6, a /64. All that is no address counts
+// as one.
+func Network(ip netip.Addr) netip.Prefix {
+	ip = ip.Unmap().WithZone("")
 	bits := ip.BitLen()
 	if ip.Is6() {
 		bits = 64
 	}
-	p, _ := ip.Prefix(bits) // an address has so many bits
+	p, _ := ip.Prefix(bits) // it has so many bits, or is none
 	return p
 }
 

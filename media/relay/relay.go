@@ -107,7 +107,7 @@ type Server struct {
 	mu      sync.Mutex // guards what follows
 	live    int        // allocations
 	users   map[string]int
-	from    map[netip.Addr]int
+	from    map[netip.Prefix]int
 	clients map[netip.AddrPort]int
 	conns   map[way]*conn
 	closed  bool
@@ -133,7 +133,7 @@ func Listen(cfg Config) (*Server, error) {
 		return nil, errors.New("a TURN server needs a secret")
 	}
 	s := &Server{
-		cfg: cfg, at: map[string]net.Addr{}, crowd: newCrowd(), users: map[string]int{}, from: map[netip.Addr]int{}, clients: map[netip.AddrPort]int{}, conns: map[way]*conn{},
+		cfg: cfg, at: map[string]net.Addr{}, crowd: newCrowd(), users: map[string]int{}, from: map[netip.Prefix]int{}, clients: map[netip.AddrPort]int{}, conns: map[way]*conn{},
 		limiter: netlimit.New(netlimit.Limits{
 			Max: cfg.MaxAllocations + maxStrangers, Strangers: maxStrangers, PerAddress: strangersPerAddress, Patience: cfg.Patience,
 		}),
@@ -286,30 +286,22 @@ func (s *Server) has(user string) bool {
 func (s *Server) allow(user, _ string, from net.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.live < s.cfg.MaxAllocations && s.users[user] < s.cfg.PerCredential && s.from[ipOf(from)] < s.cfg.PerAddress {
+	if s.live < s.cfg.MaxAllocations && s.users[user] < s.cfg.PerCredential && s.from[network(from)] < s.cfg.PerAddress {
 		return true
 	}
 	s.refused.Add(1)
 	return false
 }
 
-// ipOf is what counts as one address: of IPv6, a /64.
-func ipOf(a net.Addr) netip.Addr {
-	p, _ := netip.ParseAddrPort(a.String()) // pion has no other
-	ip := p.Addr().Unmap().WithZone("")
-	if ip.Is6() {
-		prefix, _ := ip.Prefix(64)
-		return prefix.Addr()
-	}
-	return ip
-}
+// network is what counts as one address.
+func network(a net.Addr) netip.Prefix { return netlimit.Network(addrPort(a).Addr()) }
 
 func (s *Server) created(from, to net.Addr, _, user, _ string, _ net.Addr, _ int) {
 	s.begun.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users[user]++
-	s.from[ipOf(from)]++
+	s.from[network(from)]++
 	s.clients[addrPort(from)]++
 	if c := s.conns[way{from.String(), to.String()}]; c != nil {
 		_ = c.limited.Known() // else it ends
@@ -322,9 +314,9 @@ func (s *Server) deleted(from, to net.Addr, _, user, _ string) {
 	if s.users[user]--; s.users[user] == 0 {
 		delete(s.users, user)
 	}
-	ip := ipOf(from)
-	if s.from[ip]--; s.from[ip] == 0 {
-		delete(s.from, ip)
+	n := network(from)
+	if s.from[n]--; s.from[n] == 0 {
+		delete(s.from, n)
 	}
 	at := addrPort(from)
 	if s.clients[at]--; s.clients[at] == 0 {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"verbatim/internal/netlimit"
 )
 
 // What those who have no allocation may send over UDP, in packets a second and at
@@ -47,7 +49,7 @@ func (s *Server) hears(from net.Addr) bool {
 	s.mu.Lock()
 	known := s.clients[at] > 0
 	s.mu.Unlock()
-	if known || s.crowd.allow(ipOf(from), time.Now()) {
+	if known || s.crowd.allow(netlimit.Network(at.Addr()).Addr(), time.Now()) {
 		return true
 	}
 	s.unheard.Add(1)

@@ -173,10 +173,12 @@ func TestGrowth(t *testing.T) {
 		}
 		soak = append(soak, Minute{Minutes: float64(i + 1), RSS: rss})
 	}
-	if got, ok := growth(soak); !ok || math.Abs(got-3) > 0.1 {
-		t.Errorf("%v MB an hour (%v), want 3", got, ok)
+	for _, warm := range []int{15, 30} {
+		if got := growth(soak, warm); got == nil || math.Abs(*got-3) > 0.3 {
+			t.Errorf("%v MB an hour without %d minutes, want 3", *got, warm)
+		}
 	}
-	if _, ok := growth(soak[:2]); ok {
+	if growth(soak[:2], 0) != nil {
 		t.Error("two minutes tell nothing")
 	}
 }

@@ -30,6 +30,7 @@ type report struct {
 	Delay          quantiles          `json:"delay_ms"`
 	Split          map[string]float64 `json:"split,omitempty"` // shares of the CPU time
 	RSSSlope       *float64           `json:"rss_mb_per_hour,omitempty"`
+	RSSSlopeLate   *float64           `json:"rss_mb_per_hour_second_half,omitempty"`
 	Machine        machine            `json:"machine"`
 	Steps          []Step             `json:"steps"`
 }
@@ -126,9 +127,7 @@ func (r *report) write(c *Config) error {
 	if s := r.held(); s != nil {
 		r.Held, r.StreamsPerVCPU = s.Streams, float64(s.Streams)/float64(r.Machine.count)
 		r.CPUMS, r.RSSPerStream, r.Delay, r.Split = s.CPUMS, s.RSSPerStream, s.Delay, s.Split
-		if slope, ok := growth(s.Soak); ok {
-			r.RSSSlope = &slope
-		}
+		r.RSSSlope, r.RSSSlopeLate = growth(s.Soak, len(s.Soak)/4), growth(s.Soak, len(s.Soak)/2)
 	} else {
 		s := r.Steps[len(r.Steps)-1]
 		failed = fmt.Errorf("%d streams did not hold: %s", s.Streams, s.Why)
@@ -181,7 +180,7 @@ func (r *report) print(w io.Writer) error {
 		}
 	}
 	if r.RSSSlope != nil {
-		fmt.Fprintf(w, "\nRSS grew by %.2f MB an hour after the warm-up\n", *r.RSSSlope)
+		fmt.Fprintf(w, "\nRSS grew by %.2f MB an hour after the first quarter, by %.2f in the second half\n", *r.RSSSlope, *r.RSSSlopeLate)
 	}
 	_, err := fmt.Fprintf(w, "\nStreams per vCPU: %.0f\n", r.StreamsPerVCPU)
 	return err
@@ -202,12 +201,12 @@ func (s *Step) line() string {
 	return fmt.Sprintf("%d streams: CPU %.0f %%, p99 %.1f ms, RSS %.0f MB", s.Streams, s.CPUPercent, s.Delay.P99, s.RSS)
 }
 
-// growth is the slope of RSS in MB an hour, by least squares, after the first
-// quarter of the looks.
-func growth(soak []Minute) (perHour float64, ok bool) {
-	soak = soak[len(soak)/4:]
+// growth is the slope of RSS in MB an hour, by least squares, without as many looks
+// at the beginning, the warm-up; nil if there are too few.
+func growth(soak []Minute, warm int) *float64 {
+	soak = soak[warm:]
 	if len(soak) < 3 {
-		return 0, false
+		return nil
 	}
 	var x, y float64
 	for _, m := range soak {
@@ -219,5 +218,6 @@ func growth(soak []Minute) (perHour float64, ok bool) {
 		xy += (m.Minutes - x) * (m.RSS - y)
 		xx += (m.Minutes - x) * (m.Minutes - x)
 	}
-	return 60 * xy / xx, true
+	perHour := 60 * xy / xx
+	return &perHour
 }

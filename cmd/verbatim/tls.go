@@ -56,31 +56,39 @@ func (f *tlsFlags) Check(context.Context) error {
 	return nil
 }
 
-// config is nil for a server without TLS. stop ends what serves beside it.
-func (f *tlsFlags) config(ctx context.Context, data string, log *slog.Logger) (c *tls.Config, stop func() error, err error) {
+// tlsSetup is how the server does HTTPS.
+type tlsSetup struct {
+	config *tls.Config               // nil: it does not
+	obtain func(ctx context.Context) // gets the certificates, once the server is listening
+	stop   func() error              // ends what serves beside it
+}
+
+func (f *tlsFlags) setup(ctx context.Context, data string, log *slog.Logger) (t tlsSetup, err error) {
 	if err := f.Check(ctx); err != nil {
-		return nil, nil, err
+		return t, err
 	}
-	stop = func() error { return nil }
+	t = tlsSetup{obtain: func(context.Context) {}, stop: func() error { return nil }}
 	switch {
 	case f.TLSCert != "":
 		files, err := certs.ReadFiles(f.TLSCert, f.TLSKey, log)
 		if err != nil {
-			return nil, nil, err
+			return t, err
 		}
-		return files.Config(), stop, nil
+		t.config = files.Config()
+		return t, nil
 	case len(f.ACMEDomain) == 0:
-		return nil, stop, nil
+		return t, nil
 	}
 	a := certs.NewACME(certs.ACMEOptions{
 		Domains: f.ACMEDomain, Directory: f.ACMEDirectory, Email: f.ACMEEmail, Cache: filepath.Join(data, "acme"),
 	})
 	if f.ACMEHTTP != "" {
-		if stop, err = servePlain(ctx, f.ACMEHTTP, a.Handler(), log); err != nil {
-			return nil, nil, fmt.Errorf("--acme-http: %w", err)
+		if t.stop, err = servePlain(ctx, f.ACMEHTTP, a.Handler(), log); err != nil {
+			return t, fmt.Errorf("--acme-http: %w", err)
 		}
 	}
-	return a.Config(), stop, nil
+	t.config, t.obtain = a.Config(), func(ctx context.Context) { a.Obtain(ctx, log) }
+	return t, nil
 }
 
 // servePlain serves HTTP until stop is called.

@@ -1,7 +1,9 @@
 package certs
 
 import (
+	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
 
@@ -11,7 +13,10 @@ import (
 
 // ACME gets certificates from a certificate authority and renews them (RFC 8555),
 // a month before they end. Make it with NewACME.
-type ACME struct{ m autocert.Manager }
+type ACME struct {
+	m       autocert.Manager
+	domains []string
+}
 
 // ACMEOptions of an ACME.
 type ACMEOptions struct {
@@ -22,9 +27,9 @@ type ACMEOptions struct {
 }
 
 // NewACME agrees to the authority's terms of service. It asks for nothing before
-// the first handshake for a name, which waits for its certificate.
+// Obtain, or the first handshake for a name, which waits for its certificate.
 func NewACME(o ACMEOptions) *ACME {
-	a := &ACME{autocert.Manager{
+	a := &ACME{domains: o.Domains, m: autocert.Manager{
 		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(o.Cache), HostPolicy: autocert.HostWhitelist(o.Domains...), Email: o.Email,
 	}}
 	if o.Directory != "" {
@@ -54,4 +59,35 @@ func (a *ACME) Handler() http.Handler {
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// Obtain gets the certificates that are not in the cache, one after the other, so
+// that the first people need not wait for them, and tells the operator if one
+// cannot be had. The server must be listening: the authority looks at it. It
+// returns when ctx ends; what is on the way by then ends by itself in five
+// minutes at most.
+func (a *ACME) Obtain(ctx context.Context, log *slog.Logger) {
+	for _, name := range a.domains {
+		done := make(chan error, 1)
+		go func() {
+			_, err := a.m.GetCertificate(&tls.ClientHelloInfo{
+				ServerName:       name,
+				SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256},
+				SupportedCurves:  []tls.CurveID{tls.CurveP256},
+				CipherSuites:     []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+			})
+			done <- err
+		}()
+		select {
+		case <-ctx.Done():
+			return
+		case err := <-done:
+			if err != nil {
+				log.Warn("no TLS certificate: does the name lead to this server, and can port 443 (or, with --acme-http, 80) be reached from outside? The next handshake after a minute tries again",
+					"name", name, "err", err)
+				continue
+			}
+			log.Info("the TLS certificate is there", "name", name)
+		}
+	}
 }

@@ -49,7 +49,8 @@ async def send(ws, counter):
 
 async def stream(ws):
     global first, token
-    await ws.send(json.dumps({"type": "hello", "rate": rate, "resume": token}))
+    late = 1000 * len(kept) // 2 // rate  # what is kept was recorded while there was no stream
+    await ws.send(json.dumps({"type": "hello", "rate": rate, "resume": token, "late_ms": min(late, 600_000)}))
     async for text in ws:
         message = json.loads(text)
         if message["type"] == "ready":

@@ -178,7 +178,7 @@ func (e *Engine) session(c *conn, room Room) *session {
 	}
 	var s *session
 	if h.Resume == "" {
-		s = e.begin(c, room, h.Rate)
+		s = e.begin(c, room, h)
 	} else {
 		s = e.find(c, room, h)
 	}
@@ -229,8 +229,8 @@ func (e *Engine) find(c *conn, room Room, h hello) *session {
 }
 
 // begin makes a session for a new stream.
-func (e *Engine) begin(c *conn, room Room, hz int) *session {
-	s, err := newSession(e, hz, room.Owner())
+func (e *Engine) begin(c *conn, room Room, h hello) *session {
+	s, err := newSession(e, h, room.Owner())
 	if err != nil { // parseHello knows what the resampler can do
 		c.stop(codeBadMessage, "this rate is not possible", nil)
 		return nil

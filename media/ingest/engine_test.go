@@ -546,7 +546,7 @@ func FuzzHello(f *testing.F) {
 		h, err := parseHello(b)
 		if err != nil {
 			checkReason(t, err)
-		} else if _, err := newStream(h.Rate); err != nil {
+		} else if _, err := newStream(h.Rate, 0); err != nil {
 			t.Errorf("%d Hz pass and are not possible: %v", h.Rate, err)
 		}
 		if err := parseText(b); err != nil {

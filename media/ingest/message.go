@@ -17,6 +17,8 @@ const (
 	// maxMessage is the most bytes of a message: 0.7 s at 48 kHz, 4 s at 8 kHz.
 	maxMessage = 64 << 10
 	headerLen  = 8 // the counter
+	// maxLate is how old the first sample of a stream may be, in ms.
+	maxLate = 10 * 60 * 1000
 	// maxCounter is the largest integer that JSON numbers hold in every language.
 	maxCounter = 1<<53 - 1
 )
@@ -36,6 +38,8 @@ type hello struct {
 	Type   string `json:"type"`
 	Rate   int    `json:"rate"`             // Hz
 	Resume string `json:"resume,omitempty"` // token of the stream to go on with
+	// LateMS is how many ms ago sample 0 of a new stream was recorded.
+	LateMS int64 `json:"late_ms,omitempty"`
 }
 
 // ready is the answer: the stream goes on with the sample that Next counts.
@@ -69,6 +73,9 @@ func parseHello(b []byte) (hello, error) {
 	}
 	if h.Rate < codec.MinRate || h.Rate > codec.MaxRate {
 		return hello{}, badMessage(fmt.Sprintf("rate must be %d to %d", codec.MinRate, codec.MaxRate))
+	}
+	if h.LateMS < 0 || h.LateMS > maxLate {
+		return hello{}, badMessage(fmt.Sprintf("late_ms must be 0 to %d", maxLate))
 	}
 	return h, nil
 }

@@ -56,8 +56,8 @@ type message struct {
 	data   []byte // until the next message is taken
 }
 
-func newSession(e *Engine, hz int, owner string) (*session, error) {
-	st, err := newStream(hz)
+func newSession(e *Engine, h hello, owner string) (*session, error) {
+	st, err := newStream(h.Rate, time.Duration(h.LateMS)*time.Millisecond)
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,7 @@ type stream struct {
 	resampler *codec.Resampler // nil: the client sends 16 kHz
 
 	timeline audio.Timeline // its timestamps are 16 kHz
+	late     time.Duration  // how long before the first message sample 0 was, by the client
 	began    time.Time      // when sample 0 was, as far as that is known
 	next     int64          // counter of the sample that is wanted next
 	at       int64          // where the next sample out of the resampler lies (16 kHz)
@@ -56,8 +57,8 @@ type mark struct {
 	counter int64
 }
 
-func newStream(rate int) (*stream, error) {
-	s := &stream{rate: rate}
+func newStream(rate int, late time.Duration) (*stream, error) {
+	s := &stream{rate: rate, late: late}
 	if rate == audio.FrameRate {
 		return s, nil
 	}
@@ -85,9 +86,9 @@ func (s *stream) push(now time.Time, counter int64, pcm []byte, emit func(audio.
 		return
 	}
 	if s.began.IsZero() {
-		s.began = now
+		s.began = now.Add(-s.late)
 		if missed := s.position(counter); missed <= maxLead {
-			s.began = now.Add(-time.Duration(missed) * time.Second / audio.FrameRate)
+			s.began = s.began.Add(-time.Duration(missed) * time.Second / audio.FrameRate)
 		}
 	}
 	if counter != s.next {
@@ -125,7 +126,7 @@ func (s *stream) resample(pcm []byte) []byte {
 func (s *stream) place(now time.Time, b []byte, emit func(audio.Packet)) {
 	samples := int64(len(b)/2) * audio.TicksPerSample
 	gap := s.at - s.seen
-	if s.last == 0 && gap > 0 { // a stream begins at 0
+	if s.last == 0 && (gap > 0 || s.late > 0) { // a stream begins at 0, when that was
 		s.last = samples
 		s.timeline.Begin(audio.Coding{Rate: audio.FrameRate, Samples: samples, Arrived: s.began})
 	}

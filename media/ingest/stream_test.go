@@ -66,7 +66,7 @@ func (r *recorder) String() (s string) {
 }
 
 func mustStream(t interface{ Fatal(...any) }, rate int) *stream {
-	s, err := newStream(rate)
+	s, err := newStream(rate, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,6 +272,35 @@ func TestNoCounterMakesHours(t *testing.T) {
 }
 
 // A disk that is away makes acknowledgements late, not wrong, and costs nothing.
+// What was recorded while the client could not send it stands where it was
+// recorded, however fast it comes then.
+func TestLate(t *testing.T) {
+	for _, rate := range []int{16000, 48000} {
+		s, err := newStream(rate, 7*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &recorder{t: t}
+		const step = 100 * time.Millisecond
+		chunk := int64(rate) / 10
+		for i := range int64(200) { // 70 at once, then as they are recorded
+			now := t0.Add(max(0, time.Duration(i)*step-7*time.Second))
+			if wait := s.wait(now); wait > 0 {
+				t.Fatalf("at %d Hz, after %d messages it is held up by %v", rate, i, wait)
+			}
+			s.push(now, i*chunk, pcm(i*chunk, (i+1)*chunk), r.emit)
+		}
+		for _, p := range r.packets {
+			if off := p.At.Sub(t0.Add(-7*time.Second + audio.Duration(p.Start))); off.Abs() > 10*time.Millisecond {
+				t.Fatalf("at %d Hz, what was recorded at %v is off by %v", rate, audio.Duration(p.Start), off)
+			}
+		}
+		if a := r.account; a.Discontinuity+a.Silence+a.Concealed > 0 || a.Received < 199*audio.TickRate/10 {
+			t.Errorf("at %d Hz: %+v", rate, a)
+		}
+	}
+}
+
 func TestMarksAreBounded(t *testing.T) {
 	s, r := mustStream(t, 16000), &recorder{t: t}
 	for i := range int64(5000) {

@@ -35,14 +35,17 @@ func (s *server) moveAway(ctx context.Context, within time.Duration) {
 		return
 	}
 	rooms := map[string]meeting.Moving{}
+	var asked []meeting.Membership
 	for _, m := range s.registry.Members() {
 		if s.media.Has(m.Session) && s.bus.Watched(m.Room) {
+			asked = append(asked, m)
 			e := rooms[m.Room]
 			e.WithinMS = within.Milliseconds()
 			e.Participants = append(e.Participants, m.Participant.ID)
 			rooms[m.Room] = e
 		}
 	}
+	s.moving.Store(true)
 	for room, e := range rooms {
 		slices.Sort(e.Participants)
 		s.bus.Publish(meeting.Event{Room: room, Type: meeting.EventMoving, Data: e})
@@ -51,7 +54,7 @@ func (s *server) moveAway(ctx context.Context, within time.Duration) {
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for s.someoneMoves(rooms) {
+	for slices.ContainsFunc(asked, s.moves) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -60,11 +63,8 @@ func (s *server) moveAway(ctx context.Context, within time.Duration) {
 	}
 }
 
-// someoneMoves reports whether anybody of those who were asked is still here and
-// may find another server.
-func (s *server) someoneMoves(asked map[string]meeting.Moving) bool {
-	return slices.ContainsFunc(s.registry.Members(), func(m meeting.Membership) bool {
-		return slices.Contains(asked[m.Room].Participants, m.Participant.ID) && s.media.Has(m.Session) &&
-			s.bus.Watched(m.Room) && s.http.TurnedAway(m.Room, m.Participant.ID) < triesElsewhere
-	})
+// moves reports whether somebody who was asked is still here and may find another
+// server.
+func (s *server) moves(m meeting.Membership) bool {
+	return s.media.Has(m.Session) && s.bus.Watched(m.Room) && s.http.TurnedAway(m.Room, m.Participant.ID) < triesElsewhere
 }

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -114,12 +115,12 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	tlsConfig, closePlain, err := c.TLS.config(ctx, c.Data, log)
+	https, err := c.TLS.setup(ctx, c.Data, log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closePlain()) }()
-	c.TLS.warn(tlsConfig, listener.Addr(), loopback, log)
+	defer func() { err = errors.Join(err, https.stop()) }()
+	c.TLS.warn(https.config, listener.Addr(), loopback, log)
 
 	tokens, links, err := c.build(ctx, c.Data, log)
 	if err != nil {
@@ -164,7 +165,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		}
 	})
 
-	s := &server{log: log, hub: &events.Hub{}, tls: tlsConfig}
+	s := &server{log: log, hub: &events.Hub{}, tls: https.config}
 	closeTraces, err := s.trace(ctx, &c.Traces)
 	if err != nil {
 		return err
@@ -213,7 +214,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	turn, turnServers, err := c.Reach.relay(s.media, tlsConfig)
+	turn, turnServers, err := c.Reach.relay(s.media, https.config)
 	if err != nil {
 		return errors.Join(err, s.media.Close(ctx))
 	}
@@ -259,6 +260,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		fmt.Printf("For operators: http://%s/metrics\n", adminPort.l.Addr())
 	}
 	fmt.Printf("Verbatim is listening: %s://%s/\n", s.scheme(), listener.Addr())
+	wg.Go(func() { https.obtain(background) })
 	return s.serve(ctx, listener, c)
 }
 
@@ -335,6 +337,7 @@ type server struct {
 	ingest   *ingest.Engine
 	http     *signaling.Server
 	joins    joins
+	moving   atomic.Bool // participants were asked to go elsewhere
 }
 
 // metrics answers scrapes with the numbers of all parts.
@@ -380,6 +383,9 @@ func (s *server) SessionClosed(session string, r audio.Reason) {
 }
 
 func (s *server) closeSession(session string, r audio.Reason) bool {
+	if r == audio.ReasonReplaced && s.moving.Load() {
+		return false // by one elsewhere, which may not be connected yet: who moves ends this one then
+	}
 	return s.media.CloseSession(session, r) || s.ingest.CloseSession(session, r)
 }
 

@@ -36,7 +36,7 @@ demo: bin/verbatim ## speak to the running server and print its captions; DEMO_F
 build: bin/verbatim bin/verbatim-pocketsphinx ## build the programs into bin/; LIBOPUS=1 with libopus
 
 # Go knows better than make what is up to date.
-.PHONY: bin/verbatim bin/verbatim-pocketsphinx bin/verbatim-faults bin/verbatim-tonecode
+.PHONY: bin/verbatim bin/verbatim-pocketsphinx bin/verbatim-faults bin/verbatim-tonecode bin/nats-server
 bin/verbatim:
 	@CGO_ENABLED=$(if $(LIBOPUS),1 go build -tags $(OPUS),0 go build) -trimpath -o $@ ./cmd/verbatim
 bin/verbatim-pocketsphinx:
@@ -44,6 +44,8 @@ bin/verbatim-pocketsphinx:
 # For tests only: a server whose clock can be set back, a recognizer of tone codes.
 bin/verbatim-faults:
 	@CGO_ENABLED=0 go build -trimpath -tags faults -o $@ ./cmd/verbatim
+bin/nats-server:
+	@CGO_ENABLED=0 go build -trimpath -o $@ github.com/nats-io/nats-server/v2
 bin/verbatim-tonecode:
 	@CGO_ENABLED=0 go build -trimpath -o $@ ./internal/tonecode/recognizer
 
@@ -115,12 +117,19 @@ faults: deps-test bin/verbatim-faults bin/verbatim-tonecode ## kill, stop, fill 
 	@go build -trimpath -o bin/faults ./internal/faults
 	@exec bin/faults $(FAULTS_FLAGS)
 
-# All of it, but shorter and with fewer participants.
+.PHONY: faults-nodes
+faults-nodes: deps-test bin/verbatim bin/verbatim-tonecode bin/nats-server ## the same to three servers, PostgreSQL and NATS in namespaces (needs root; ten minutes)
+	@go build -trimpath -o bin/faults ./internal/faults
+	@exec bin/faults -nodes -verbatim bin/verbatim -whip 4 -ingest 1 $(FAULTS_FLAGS)
+
+# Both, but shorter and with fewer participants.
 .PHONY: faults-test
-faults-test: bin/verbatim-faults bin/verbatim-tonecode
+faults-test: bin/verbatim-faults bin/verbatim-tonecode bin/nats-server
 	$(call heading,faults)
 	@go build -trimpath -o bin/faults ./internal/faults
 	@$$([ "$$(id -u)" -eq 0 ] || echo sudo) bin/faults -quick -together 4 -whip 2 -ingest 1 -off 300ms
+	$(call heading,faults of several nodes)
+	@$$([ "$$(id -u)" -eq 0 ] || echo sudo) bin/faults -nodes -quick -run kill-node,drain-node,postgres -whip 2 -ingest 0 -off 300ms
 
 .PHONY: lint
 lint: deps-run ## run golangci-lint (its first build takes minutes)

@@ -90,10 +90,17 @@ func (c *ingest) connection(ctx context.Context, over <-chan struct{}) error {
 		return err
 	}
 	defer ws.CloseNow() //nolint:errcheck // it is closed already, or of no use
-	if err := ws.Write(dctx, websocket.MessageText, fmt.Appendf(nil, `{"type":"hello","rate":%d,"resume":%q}`, tonecode.Rate, c.token)); err != nil {
+	// When it was said, what is sent first.
+	said := c.begun.Add(time.Duration(c.origin) * time.Second / tonecode.Rate)
+	hello := fmt.Appendf(nil, `{"type":"hello","rate":%d,"resume":%q,"late_ms":%d}`, tonecode.Rate, c.token, max(0, time.Since(said).Milliseconds()))
+	if err := ws.Write(dctx, websocket.MessageText, hello); err != nil {
 		return err
 	}
 	r, err := read(dctx, ws)
+	for err == nil && r.Type == "ack" { // the last one of a stream that is over
+		c.acked.Store(c.origin + r.Durable)
+		r, err = read(dctx, ws)
+	}
 	if err != nil {
 		return err
 	}
@@ -166,7 +173,7 @@ func (c *ingest) send(ctx context.Context, ws *websocket.Conn, over <-chan struc
 	return ws.Write(ctx, websocket.MessageText, []byte(`{"type":"end"}`))
 }
 
-func (c *ingest) truth([]time.Time, time.Duration) truth {
+func (c *ingest) truth([][]time.Time, time.Duration) truth {
 	t := newTruth(c.id, int(c.next/tonecode.Symbol))
 	for i := range c.late {
 		t.late[i] = true

@@ -10,8 +10,12 @@
 // number, is compared with the transcript in the end: its words are what the
 // test recognizer read out of the audio.
 //
-// The program is in PID and mount namespaces of its own: no process and no mount
-// outlives it. A row has one goroutine, each of its participants two.
+// With -nodes it is `make faults-nodes`: three servers with one PostgreSQL and
+// three NATS servers, each in a network namespace of its own, suffer one fault
+// after the other, and people watch every room at every server.
+//
+// The program is in PID, mount and network namespaces of its own: nothing outlives
+// it. A row has one goroutine, each of its participants two.
 package main
 
 import (
@@ -22,16 +26,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"verbatim/internal/harness"
+	"verbatim/internal/netem"
 )
 
 // options are the command line.
 type options struct {
+	nodes        bool
 	rows         []row
+	nodeRows     []nodeRow
 	quick        bool
 	together     int
 	whip, ingest int
@@ -39,6 +50,7 @@ type options struct {
 	json, docs   string
 	verbatim     string
 	recognizer   string
+	nats         string
 	keep         string
 
 	signal *signal
@@ -47,20 +59,18 @@ type options struct {
 func parse(args []string) (*options, error) {
 	o := &options{}
 	f := flag.NewFlagSet("faults", flag.ContinueOnError)
-	names := make([]string, len(rows))
-	for i, r := range rows {
-		names[i] = r.name
-	}
-	run := f.String("run", strings.Join(names, ","), "the rows")
+	run := f.String("run", "", "some of the rows (default: all), with commas between them")
+	f.BoolVar(&o.nodes, "nodes", false, "the table of several servers")
 	f.BoolVar(&o.quick, "quick", false, "a shorter version of each row")
 	f.IntVar(&o.together, "together", 2, "how many rows run at the same time")
-	f.IntVar(&o.whip, "whip", 4, "how many participants each row has over WebRTC")
-	f.IntVar(&o.ingest, "ingest", 2, "how many participants each row has over WebSockets")
+	f.IntVar(&o.whip, "whip", 4, "how many participants each room has over WebRTC")
+	f.IntVar(&o.ingest, "ingest", 2, "how many participants each room has over WebSockets")
 	f.DurationVar(&o.off, "off", 100*time.Millisecond, "how far a word's time may be from the truth; a busy machine needs more")
 	f.StringVar(&o.json, "json", "", "write the results to this file, too")
 	f.StringVar(&o.docs, "docs", "", "put the table into this Markdown file, between its markers")
 	f.StringVar(&o.verbatim, "verbatim", "bin/verbatim-faults", "the server, built with the tag faults")
 	f.StringVar(&o.recognizer, "recognizer", "bin/verbatim-tonecode", "the test recognizer")
+	f.StringVar(&o.nats, "nats", "bin/nats-server", "the NATS server")
 	f.StringVar(&o.keep, "keep", "", "new folder in which everything is kept that is else removed")
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -71,18 +81,16 @@ func parse(args []string) (*options, error) {
 	if o.together < 1 || o.whip < 0 || o.ingest < 0 || o.whip+o.ingest == 0 {
 		return nil, errors.New("-together is at least 1, and somebody has to talk (-whip, -ingest)")
 	}
-	for name := range strings.SplitSeq(*run, ",") {
-		found := false
-		for _, r := range rows {
-			if r.name == name {
-				o.rows, found = append(o.rows, r), true
-			}
-		}
-		if !found {
-			return nil, fmt.Errorf("-run %q: there are %s", name, strings.Join(names, ", "))
-		}
+	var err error
+	if o.nodes {
+		o.nodeRows, err = choose(nodeRows, func(r nodeRow) string { return r.name }, *run)
+	} else {
+		o.rows, err = choose(rows, func(r row) string { return r.name }, *run)
 	}
-	for _, p := range []*string{&o.verbatim, &o.recognizer} {
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range []*string{&o.verbatim, &o.recognizer, &o.nats} {
 		abs, err := filepath.Abs(*p)
 		if err != nil {
 			return nil, err
@@ -92,8 +100,27 @@ func parse(args []string) (*options, error) {
 	return o, nil
 }
 
+// choose is some of the rows by their names, which have commas between them.
+func choose[T any](all []T, name func(T) string, names string) (chosen []T, err error) {
+	if names == "" {
+		return all, nil
+	}
+	for want := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(all, func(r T) bool { return name(r) == want })
+		if i < 0 {
+			var there []string
+			for _, r := range all {
+				there = append(there, name(r))
+			}
+			return nil, fmt.Errorf("-run %q: there are %s", want, strings.Join(there, ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
 func main() {
-	err := harness.Isolate(0, os.Args[1:], try)
+	err := harness.Isolate(unix.CLONE_NEWNET, os.Args[1:], try)
 	if exit := new(exec.ExitError); errors.As(err, &exit) { // it has said why
 		os.Exit(max(1, exit.ExitCode()))
 	}
@@ -120,6 +147,9 @@ func try(ctx context.Context, args []string) (err error) {
 	} else if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
+	if err := netem.Hub(ctx); err != nil {
+		return err
+	}
 	length := 10 * time.Minute
 	if o.quick {
 		length = 3 * time.Minute
@@ -127,6 +157,9 @@ func try(ctx context.Context, args []string) (err error) {
 	harness.Progress("making the signal")
 	if o.signal, err = makeSignal(ctx, dir, length); err != nil {
 		return err
+	}
+	if o.nodes {
+		return o.allNodes(ctx, dir)
 	}
 	return o.all(ctx, dir)
 }
@@ -169,15 +202,25 @@ func (o *options) all(ctx context.Context, dir string) error {
 	return report(os.Stdout, o, results)
 }
 
-// board knows the sites that run.
+// phase is how far a row is.
+type phase struct {
+	row string
+	now atomic.Pointer[string]
+}
+
+func (p *phase) say(text string) { p.now.Store(&text) }
+
+// board knows the rows that run.
 type board struct {
-	mu    sync.Mutex // guards sites
-	sites map[*site]bool
+	mu     sync.Mutex // guards phases
+	phases map[*phase]bool
 }
 
 // row runs one of them.
 func (b *board) row(ctx context.Context, o *options, r row, dir string) (res result, err error) {
-	s, err := newSite(ctx, o, r, dir)
+	p := b.begin(r.name)
+	defer b.end(p)
+	s, err := newSite(ctx, o, r, dir, p)
 	if s == nil {
 		return res, err
 	}
@@ -185,20 +228,25 @@ func (b *board) row(ctx context.Context, o *options, r row, dir string) (res res
 	if err != nil {
 		return res, err
 	}
-	b.set(s, true)
-	defer b.set(s, false)
 	return s.run(ctx)
 }
 
-func (b *board) set(s *site, runs bool) {
+func (b *board) begin(row string) *phase {
+	p := &phase{row: row}
+	p.say("begins")
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.sites == nil {
-		b.sites = map[*site]bool{}
+	if b.phases == nil {
+		b.phases = map[*phase]bool{}
 	}
-	if delete(b.sites, s); runs {
-		b.sites[s] = true
-	}
+	b.phases[p] = true
+	return p
+}
+
+func (b *board) end(p *phase) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.phases, p)
 }
 
 // show tells now and then how far it is, until done.
@@ -214,10 +262,11 @@ func (b *board) show(done <-chan struct{}) {
 		}
 		var at []string
 		b.mu.Lock()
-		for s := range b.sites {
-			at = append(at, s.row.name+" "+*s.phase.Load())
+		for p := range b.phases {
+			at = append(at, p.row+" "+*p.now.Load())
 		}
 		b.mu.Unlock()
+		slices.Sort(at)
 		harness.Progress("%v: %s", time.Since(begun).Round(time.Second), strings.Join(at, ", "))
 	}
 }

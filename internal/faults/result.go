@@ -97,11 +97,24 @@ func table(results []result) string {
 
 // report writes the table, and says which bars were missed. That is its error.
 func report(w io.Writer, o *options, results []result) error {
-	text := table(results)
+	head := fmt.Sprintf("%d participants over WebRTC and %d over WebSockets in each row; %v in all.\n\n", o.whip, o.ingest, inAll(results))
+	return write(w, o, "faults", head, table(results), results, results)
+}
+
+// inAll is how long the rows took.
+func inAll(results []result) time.Duration {
 	var length time.Duration
-	missed := 0
 	for _, r := range results {
 		length += time.Duration(r.Seconds * float64(time.Second))
+	}
+	return length.Round(time.Minute)
+}
+
+// write writes a table and what was missed, also to its place in the docs, and
+// whole, all that is known, as JSON.
+func write(w io.Writer, o *options, place, head, text string, results []result, whole any) error {
+	missed := 0
+	for _, r := range results {
 		for _, m := range r.Missed {
 			text += fmt.Sprintf("\nMISSED: %s: %s\n", r.Title, m)
 			missed++
@@ -111,13 +124,12 @@ func report(w io.Writer, o *options, results []result) error {
 		return err
 	}
 	if o.docs != "" {
-		head := fmt.Sprintf("%d participants over WebRTC and %d over WebSockets in each row; %v in all.\n\n", o.whip, o.ingest, length.Round(time.Minute))
-		if err := harness.IntoDocs(o.docs, "faults", head+text); err != nil {
+		if err := harness.IntoDocs(o.docs, place, head+text); err != nil {
 			return err
 		}
 	}
 	if o.json != "" {
-		b, err := json.MarshalIndent(results, "", "  ")
+		b, err := json.MarshalIndent(whole, "", "  ")
 		if err != nil {
 			return err
 		}

@@ -9,29 +9,18 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"verbatim/internal/harness"
-	"verbatim/pipeline/meeting"
 	"verbatim/signaling/whipclient"
 )
 
-const (
-	room = "faults"
-	// A sentence lasts 3 s and its final comes in the pause behind it: so much may
-	// be outstanding when nothing is wrong.
-	usualMS = 6000
-	// patience is how long a server may take to catch up.
-	patience = 5 * time.Minute
-)
+const room = "faults"
 
-// site is a server with its participants, to which one fault happens. One
-// goroutine runs it (row.run) and restarts the server; each participant has its
-// own.
+// site is a server to which one fault happens. One goroutine runs it and restarts
+// the server.
 type site struct {
 	o    *options
 	row  row
@@ -47,16 +36,15 @@ type site struct {
 	server *harness.Server // nil only while it is restarted
 	client whipclient.Client
 	deaths []time.Time
-	peak   int64                  // bytes
-	phase  atomic.Pointer[string] // for show
+	peak   int64 // bytes
+	phase  *phase
 }
 
-func newSite(ctx context.Context, o *options, r row, dir string) (*site, error) {
+func newSite(ctx context.Context, o *options, r row, dir string, p *phase) (*site, error) {
 	s := &site{
-		o: o, row: r, dir: dir, data: filepath.Join(dir, "data"),
+		o: o, row: r, dir: dir, phase: p, data: filepath.Join(dir, "data"),
 		speed: filepath.Join(dir, "speed"), clock: filepath.Join(dir, "clock"),
 	}
-	s.say("begins")
 	if err := os.MkdirAll(s.data, 0o700); err != nil {
 		return nil, err
 	}
@@ -129,8 +117,6 @@ func (s *site) setClock(by time.Duration) error {
 
 func (s *site) measure() { s.peak = max(s.peak, peakMemory(s.server.PID())) }
 
-func (s *site) say(phase string) { s.phase.Store(&phase) }
-
 // stop ends what newSite has begun.
 func (s *site) stop() (err error) {
 	if s.server != nil {
@@ -142,123 +128,29 @@ func (s *site) stop() (err error) {
 	return err
 }
 
-// run lets everybody talk, does what the row is about, and says what came of it.
+// run has the row's fault happen while people talk, and says what came of it.
 func (s *site) run(ctx context.Context) (res result, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	over := make(chan struct{})
-	talkers := s.talkers()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel(nil)
-	for i, t := range talkers {
-		wg.Go(func() {
-			// Not all of them pause at the same time.
-			err := harness.Sleep(ctx, time.Duration(i)*700*time.Millisecond)
-			if err == nil {
-				err = t.talk(ctx, over)
-			}
-			if err != nil {
-				cancel(err)
-			}
-		})
+	d, rounds := s.row.length(s.o.quick)
+	res = result{Name: s.row.name, Title: s.row.text(s.o.quick)}
+	sc := scene{
+		res: &res, quick: s.o.quick, rooms: []group{{room, s.talkers()}},
+		bars:    bars{off: s.o.off, drift: s.row.drift(s.o), edge: s.row.edge},
+		fault:   func(ctx context.Context) error { return s.row.fault(ctx, s, d, rounds) },
+		client:  func() *whipclient.Client { return &s.client },
+		deaths:  func() [][]time.Time { return [][]time.Time{s.deaths} },
+		measure: s.measure, say: s.phase.say, dir: s.dir,
 	}
-	res = result{Name: s.row.name, Title: s.row.text(s.o.quick), Participants: len(talkers)}
-	if err := s.suffer(ctx, &res); err != nil {
-		return res, err
-	}
-	s.say("last words")
-	close(over)
-	wg.Wait()
-	if ctx.Err() != nil {
-		return res, context.Cause(ctx)
-	}
-	s.say("is transcribed to the end")
-	docs, err := s.transcripts(ctx)
-	if err != nil {
-		return res, err
-	}
-	s.measure()
+	_, err = sc.run(ctx)
 	res.PeakMB = float64(s.peak) / (1 << 20)
-	res.Deaths = len(s.deaths)
-	truths := make([]truth, len(talkers))
-	for i, t := range talkers {
-		truths[i] = t.truth(s.deaths, s.row.edge)
-	}
-	res.judge(truths, docs, bars{off: s.o.off, drift: s.row.drift(s.o), edge: s.row.edge})
-	return res, nil
+	return res, err
 }
 
 func (s *site) talkers() (all []talker) {
 	for i := range s.o.whip {
-		all = append(all, &whip{client: &s.client, room: room, id: fmt.Sprintf("whip%d", i+1), signal: s.o.signal})
+		all = append(all, &whip{servers: []*whipclient.Client{&s.client}, room: room, id: fmt.Sprintf("whip%d", i+1), signal: s.o.signal})
 	}
 	for i := range s.o.ingest {
 		all = append(all, &ingest{base: s.client.URL, room: room, id: fmt.Sprintf("ingest%d", i+1), signal: s.o.signal})
 	}
 	return all
-}
-
-// suffer is from the first word until all is as it was before the fault.
-func (s *site) suffer(ctx context.Context, res *result) error {
-	calm := 8 * time.Second
-	if s.o.quick {
-		calm = 6 * time.Second
-	}
-	s.say("before the fault")
-	if err := harness.Sleep(ctx, calm); err != nil {
-		return err
-	}
-	if err := s.caughtUp(ctx); err != nil {
-		return fmt.Errorf("before the fault: %w", err)
-	}
-	s.say("suffers")
-	d, rounds := s.row.length(s.o.quick)
-	if err := s.row.fault(ctx, s, d, rounds); err != nil {
-		return fmt.Errorf("the fault: %w", err)
-	}
-	ended := time.Now()
-	s.say("catches up")
-	if err := s.caughtUp(ctx); err != nil {
-		return fmt.Errorf("after the fault: %w", err)
-	}
-	res.CatchUp = time.Since(ended).Seconds()
-	s.say("after the fault")
-	return harness.Sleep(ctx, calm)
-}
-
-// caughtUp waits until every participant's live track is transcribed up to what
-// is being said, and all others to their end.
-func (s *site) caughtUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("it does not catch up"))
-	defer cancel()
-	for {
-		s.measure()
-		ms, err := s.meetings(ctx)
-		if err == nil && upToDate(ms, s.o.whip+s.o.ingest) {
-			return nil
-		}
-		if err := harness.Sleep(ctx, 200*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
-func upToDate(ms []meeting.Meeting, participants int) bool {
-	live := 0
-	for _, m := range ms {
-		for _, t := range m.Tracks {
-			switch t.State {
-			case meeting.TrackLive:
-				if t.Coverage.PendingMS > usualMS || t.Coverage.DurationMS == 0 {
-					return false
-				}
-				live++
-			case meeting.TrackPending:
-				return false
-			case meeting.TrackComplete, meeting.TrackIncomplete:
-			}
-		}
-	}
-	return live == participants
 }

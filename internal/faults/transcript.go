@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +16,7 @@ import (
 	"verbatim/internal/harness"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/transcript"
+	"verbatim/signaling/whipclient"
 )
 
 // document is a transcript as the API gives it.
@@ -27,32 +27,32 @@ type document struct {
 	Missing  []transcript.Missing `json:"missing"`
 }
 
-// meetings are those of the room, the oldest first.
-func (s *site) meetings(ctx context.Context) ([]meeting.Meeting, error) {
+// meetings are those of a room, the oldest first.
+func meetings(ctx context.Context, c *whipclient.Client, room string) ([]meeting.Meeting, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	var list struct {
 		Meetings []meeting.Meeting `json:"meetings"`
 	}
-	if err := s.client.Get(ctx, "/v1/meetings?room="+room, &list); err != nil {
+	if err := c.Get(ctx, "/v1/meetings?room="+room, &list); err != nil {
 		return nil, err
 	}
 	slices.Reverse(list.Meetings)
 	return list.Meetings, nil
 }
 
-// transcripts ends the meeting and waits until it, and those before it if there
-// are more, are transcribed to the end.
-func (s *site) transcripts(ctx context.Context) (docs []document, err error) {
+// transcripts ends a room's meeting and waits until it, and those before it if
+// there are more, are transcribed to the end. The last of each stays in dir.
+func transcripts(ctx context.Context, c *whipclient.Client, room, dir string) (docs []document, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("the transcript is not finished"))
 	defer cancel()
-	ms, err := s.meetings(ctx)
+	ms, err := meetings(ctx, c, room)
 	if err != nil {
 		return nil, err
 	}
 	for _, m := range ms {
 		if m.State == meeting.StateLive {
-			if err := s.end(ctx, m.ID); err != nil {
+			if err := end(ctx, c, m.ID); err != nil {
 				return nil, err
 			}
 		}
@@ -63,7 +63,7 @@ func (s *site) transcripts(ctx context.Context) (docs []document, err error) {
 			if err := harness.Sleep(ctx, 200*time.Millisecond); err != nil {
 				return nil, err
 			}
-			if d, err = s.transcript(ctx, m.ID); err != nil {
+			if d, err = readTranscript(ctx, c, m.ID, dir); err != nil {
 				return nil, err
 			}
 		}
@@ -72,20 +72,19 @@ func (s *site) transcripts(ctx context.Context) (docs []document, err error) {
 	return docs, nil
 }
 
-// transcript is one as it is now; the last of each stays in the site's folder.
-func (s *site) transcript(ctx context.Context, id string) (d document, err error) {
-	var b bytes.Buffer
-	if err := s.server.Download(ctx, "/v1/meetings/"+id+"/transcript.json", &b); err != nil {
+func readTranscript(ctx context.Context, c *whipclient.Client, id, dir string) (d document, err error) {
+	var b json.RawMessage
+	if err := c.Get(ctx, "/v1/meetings/"+id+"/transcript.json", &b); err != nil {
 		return d, err
 	}
-	if err := json.Unmarshal(b.Bytes(), &d); err != nil {
+	if err := json.Unmarshal(b, &d); err != nil {
 		return d, err
 	}
-	return d, os.WriteFile(filepath.Join(s.dir, id+".json"), b.Bytes(), 0o600)
+	return d, os.WriteFile(filepath.Join(dir, id+".json"), b, 0o600)
 }
 
-func (s *site) end(ctx context.Context, id string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.client.URL+"/v1/meetings/"+id+"/end", nil)
+func end(ctx context.Context, c *whipclient.Client, id string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL+"/v1/meetings/"+id+"/end", nil)
 	if err != nil {
 		return err
 	}

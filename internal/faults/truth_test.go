@@ -70,14 +70,14 @@ func TestFates(t *testing.T) {
 	for k := range 1200 {
 		switch at := zero.Add(time.Duration(k) * packetTime); {
 		case at.Before(death.Add(500 * time.Millisecond)): // it has not noticed yet
-			w.sent = append(w.sent, sending{at, zero})
+			w.sent = append(w.sent, sending{at, link{since: zero}})
 		case at.Before(rejoined):
 			w.sent = append(w.sent, sending{})
 		default:
-			w.sent = append(w.sent, sending{at, rejoined})
+			w.sent = append(w.sent, sending{at, link{since: rejoined}})
 		}
 	}
-	tr := w.truth([]time.Time{death}, 500*time.Millisecond)
+	tr := w.truth([][]time.Time{{death}}, 500*time.Millisecond)
 	for i, got := range tr.fates {
 		want := kept
 		switch at := zero.Add(time.Duration(i) * perNumber); {

@@ -100,6 +100,16 @@ func (s *Server) Ready(ctx context.Context) error {
 	return nil
 }
 
+// Signal sends the process a signal, Wait waits for its end and closes its log:
+// together they are another Stop.
+func (s *Server) Signal(sig os.Signal) error { return s.cmd.Process.Signal(sig) }
+
+// Wait is for after Signal.
+func (s *Server) Wait() {
+	<-s.ended
+	_ = s.log.Close() // what is in it is the process's
+}
+
 // Stop asks the server to end, and kills it when it has not within 20 s.
 func (s *Server) Stop() error {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may be gone

@@ -1,6 +1,7 @@
 package netem
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -54,6 +55,42 @@ func (n *Namespace) Do(f func() error) error {
 func (n *Namespace) Close() {
 	close(n.calls)
 	<-n.done
+}
+
+// Link connects the namespace with the calling thread's, where the interface is
+// called name; both ends have an address of one /24, and all that the namespace
+// does not know goes to here.
+func (n *Namespace) Link(ctx context.Context, name, here, there string) error {
+	thread := 0
+	if err := n.Do(func() error { thread = unix.Gettid(); return nil }); err != nil {
+		return err
+	}
+	in := fmt.Sprintf("link add %s type veth peer name net0\nlink set net0 netns %d\naddress add %s/24 dev %s\nlink set %s up\n", name, thread, here, name, name)
+	if err := Command(ctx, in, "ip", "-batch", "-"); err != nil {
+		return err
+	}
+	in = fmt.Sprintf("link set lo up\naddress add %s/24 dev net0\nlink set net0 up\nroute add default via %s\n", there, here)
+	return n.Do(func() error { return Command(ctx, in, "ip", "-batch", "-") })
+}
+
+// Hub makes the calling thread's namespace pass packets on between others that
+// are linked with it.
+func Hub(ctx context.Context) error {
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600); err != nil {
+		return fmt.Errorf("forward packets: %w", err)
+	}
+	return Command(ctx, "", "ip", "link", "set", "lo", "up")
+}
+
+// Command runs a program with that standard input; what it printed stands in the
+// error.
+func Command(ctx context.Context, in, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdin = strings.NewReader(in)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return errors.Join(fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out), context.Cause(ctx))
+	}
+	return nil
 }
 
 // OpenTUN makes a TUN device in the namespace of the calling thread, which goes

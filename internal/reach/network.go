@@ -4,13 +4,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"verbatim/internal/netem"
 )
@@ -31,10 +25,7 @@ func newNetwork(ctx context.Context) (n *network, err error) {
 			n.close()
 		}
 	}()
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600); err != nil {
-		return nil, fmt.Errorf("forward packets: %w", err)
-	}
-	if err := command(ctx, nil, "ip", "link", "set", "lo", "up"); err != nil {
+	if err := netem.Hub(ctx); err != nil {
 		return nil, err
 	}
 	if n.client, err = netem.NewNamespace(); err != nil {
@@ -43,10 +34,10 @@ func newNetwork(ctx context.Context) (n *network, err error) {
 	if n.server, err = netem.NewNamespace(); err != nil {
 		return nil, err
 	}
-	if err := join(ctx, n.client, "client", "192.168.7.1", clientIP); err != nil {
+	if err := n.client.Link(ctx, "client", "192.168.7.1", clientIP); err != nil {
 		return nil, err
 	}
-	return n, join(ctx, n.server, "server", "10.0.0.1", serverIP)
+	return n, n.server.Link(ctx, "server", "10.0.0.1", serverIP)
 }
 
 func (n *network) close() {
@@ -55,20 +46,6 @@ func (n *network) close() {
 			ns.Close()
 		}
 	}
-}
-
-// join connects a namespace with this one, by an interface of that name here.
-func join(ctx context.Context, ns *netem.Namespace, name, here, there string) error {
-	thread := 0
-	if err := ns.Do(func() error { thread = unix.Gettid(); return nil }); err != nil {
-		return err
-	}
-	in := fmt.Sprintf("link add %s type veth peer name net0\nlink set net0 netns %d\naddress add %s/24 dev %s\nlink set %s up\n", name, thread, here, name, name)
-	if err := command(ctx, strings.NewReader(in), "ip", "-batch", "-"); err != nil {
-		return err
-	}
-	in = fmt.Sprintf("link set lo up\naddress add %s/24 dev net0\nlink set net0 up\nroute add default via %s\n", there, here)
-	return ns.Do(func() error { return command(ctx, strings.NewReader(in), "ip", "-batch", "-") })
 }
 
 // nat is the client's NAT and the server's. Neither end reaches the other by its
@@ -98,16 +75,5 @@ table ip reach {
 
 // filter lets through what the rules do not drop; it begins anew each time.
 func (n *network) filter(ctx context.Context, rules string) error {
-	return command(ctx, strings.NewReader("flush ruleset\n"+fmt.Sprintf(nat, rules)), "nft", "-f", "-")
-}
-
-func command(ctx context.Context, in *strings.Reader, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
-	if in != nil {
-		cmd.Stdin = in
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return errors.Join(fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out), context.Cause(ctx))
-	}
-	return nil
+	return netem.Command(ctx, "flush ruleset\n"+fmt.Sprintf(nat, rules), "nft", "-f", "-")
 }

@@ -69,9 +69,7 @@ func (t *track) commit(ctx context.Context, through int64, finals []transcribe.U
 	if err != nil {
 		return owned(err)
 	}
-	if stored {
-		finals = behind(finals, t.row.Through/audio.TicksPerSample)
-	}
+	finals = behind(finals, t.spoken)
 	shown := t.revision > 0 && !stored // else the segment is there that takes the interim's place
 	t.revision++
 	c := t.draft(through, finals)
@@ -166,7 +164,9 @@ func (t *track) resume(ctx context.Context) (stored bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	stored = row.Through > t.row.Through || row.NextSegment > t.row.NextSegment
+	if stored = row.Through > t.row.Through || row.NextSegment > t.row.NextSegment; stored {
+		t.spoken = row.Through / audio.TicksPerSample
+	}
 	t.row.Through, t.row.NextSegment, t.row.Skipped, t.uncertain = row.Through, row.NextSegment, row.Skipped, false
 	t.reach()
 	t.mu.Lock()

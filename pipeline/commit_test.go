@@ -35,7 +35,8 @@ func TestDoubtfulCommit(t *testing.T) {
 		check(t, r.track.Commit(t.Context(), through*word, finals))
 	}
 	r.doubt(func() { commit(10, say(0, 10, true)) })
-	commit(15, say(0, 8, false), say(0, 8, true), say(8, 15, true))
+	commit(6, say(0, 6, true)) // who says it again does not know, and says it in two pieces
+	commit(15, say(6, 8, false), say(6, 8, true), say(8, 15, true))
 	r.doubt(func() { commit(20, transcribe.Utterance{Start: 15 * word, End: 20 * word, Skipped: "noise"}) })
 	commit(25, transcribe.Utterance{Start: 15 * word, End: 22 * word, Skipped: "noise"}, say(22, 25, true))
 	commit(30, say(25, 30, false))

@@ -42,6 +42,9 @@ type track struct {
 	revision int // of the segment that comes next
 	// uncertain is set when it is not known whether the last commit was stored.
 	uncertain bool
+	// spoken is the sample up to which a commit has spoken that had seemed to fail.
+	// Who transcribes does not know of it, and may say it again in several pieces.
+	spoken int64
 	finished  meeting.State // of the meeting, once the track is done
 
 	mu    sync.Mutex // guards what follows

@@ -79,7 +79,7 @@ type captions struct {
 	Wrong      int     `json:"wrong"`        // not in the transcript, or taken back though they are
 	Spread     float64 `json:"spread_s"`     // from the first watcher of a caption to the last, at most
 	Usual      float64 `json:"spread_p50_s"`
-	// Which are those that were doubled, a few at most.
+	// Which are those that were doubled or wrong, a few at most.
 	Which []string `json:"-"`
 }
 
@@ -95,7 +95,7 @@ func (a audience) judge(ctx context.Context, res *nodeResult, docs [][]document)
 		}
 		res.Captions = c
 		if c.Lost+c.Doubled+c.Disordered+c.Wrong > 0 {
-			res.miss("captions: %d lost, %d doubled %v, %d out of order, %d that are not in the transcript", c.Lost, c.Doubled, c.Which, c.Disordered, c.Wrong)
+			res.miss("captions: %d lost, %d doubled, %d out of order, %d that are not in the transcript: %q", c.Lost, c.Doubled, c.Disordered, c.Wrong, c.Which)
 		}
 		return
 	}
@@ -140,6 +140,7 @@ func (w *watcher) compare(want map[string]bool, first, last map[string]time.Time
 		case f.Text == "": // an interim is taken back; nothing may take back a final
 			if seen[f.ID] {
 				c.Wrong++
+				c.Which = append(c.Which, fmt.Sprintf("%s of %s at node%d is taken back by revision %d", f.ID, f.Participant.ID, w.server+1, f.Revision))
 			}
 			continue
 		case seen[f.ID]:
@@ -148,6 +149,7 @@ func (w *watcher) compare(want map[string]bool, first, last map[string]time.Time
 			continue
 		case !want[f.ID]:
 			c.Wrong++
+			c.Which = append(c.Which, fmt.Sprintf("%s of %s at node%d, revision %d: %q", f.ID, f.Participant.ID, w.server+1, f.Revision, f.Text))
 			continue
 		}
 		seen[f.ID] = true

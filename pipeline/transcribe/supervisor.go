@@ -201,7 +201,7 @@ func (s *Supervisor) Run(ctx context.Context, track string, log Log, through int
 			backoff, since, r.retries, r.stalls, r.giveUp = s.cfg.MinBackoff, time.Now(), 0, 0, firstGiveUp
 		}
 		r.failed()
-		if r.stuck() >= stuckTries && f.held >= minHeld && !errors.Is(err, errStalled) {
+		if r.stuck() >= stuckTries && f.held >= minHeld && !errors.Is(err, errStalled) && !errors.As(err, new(*sinkError)) {
 			r.stretch = max(minStretch, min(f.pos-r.position(), maxStretch)/2)
 		}
 		if errors.Is(err, errStalled) {

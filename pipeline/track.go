@@ -44,8 +44,8 @@ type track struct {
 	uncertain bool
 	// spoken is the sample up to which a commit has spoken that had seemed to fail.
 	// Who transcribes does not know of it, and may say it again in several pieces.
-	spoken int64
-	finished  meeting.State // of the meeting, once the track is done
+	spoken   int64
+	finished meeting.State // of the meeting, once the track is done
 
 	mu    sync.Mutex // guards what follows
 	clock audio.Clock

@@ -41,7 +41,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
-	st := &stream{s: s, w: w, rc: http.NewResponseController(w), sent: map[string]int64{}, over: map[string]bool{}}
+	st := &stream{s: s, w: w, rc: http.NewResponseController(w), sent: map[string]int64{}, over: map[string]bool{}, final: map[string]int64{}}
 	if err := st.resume(r, room); err != nil {
 		return err
 	}
@@ -84,6 +84,10 @@ type stream struct {
 	// live events may still tell of what was read from the store.
 	over map[string]bool
 	told string // of the room's state, without what grows
+	// final is, per track, of how many segments the finals were sent. What is
+	// read from the store overtakes live events: an interim, or its taking back,
+	// that comes behind its final is of no use any more.
+	final map[string]int64
 }
 
 // resume reads where the client was. An id of another room counts for nothing.
@@ -134,6 +138,7 @@ func (st *stream) state(r *http.Request) error {
 func (st *stream) show(r *http.Request, now roomState) error {
 	if now.Meeting != nil {
 		st.sent[now.Meeting.ID] += 0 // all of this one is for the client
+		st.stored(now.Meeting.Tracks)
 	}
 	st.told = now.told()
 	// With an id, so that a client that is cut off before the first final comes
@@ -213,6 +218,7 @@ func (s roomState) told() string {
 func (st *stream) rest(ctx context.Context, id string) error {
 	m, err := st.s.cfg.Meetings.Meeting(ctx, id) // before its finals: they are all, then
 	if err == nil {
+		st.stored(m.Tracks)
 		err = st.finals(ctx, id)
 	}
 	if err != nil && !errors.Is(err, meeting.ErrNotFound) {
@@ -232,7 +238,7 @@ func (st *stream) finals(ctx context.Context, id string) error {
 			return err
 		}
 		for i, seg := range segments {
-			if err := st.final(id, numbers[i], seg); err != nil {
+			if err := st.caption(id, numbers[i], seg); err != nil {
 				return err
 			}
 		}
@@ -242,8 +248,9 @@ func (st *stream) finals(ctx context.Context, id string) error {
 	}
 }
 
-func (st *stream) final(id string, n int64, seg transcript.Segment) error {
+func (st *stream) caption(id string, n int64, seg transcript.Segment) error {
 	st.sent[id] = n
+	st.final[seg.Track] = max(st.final[seg.Track], numberOf(seg)+1)
 	return st.send(st.position(), meeting.EventCaption, seg)
 }
 
@@ -265,6 +272,9 @@ func (st *stream) event(r *http.Request, e meeting.Event) error {
 		st.forget(e.Meeting)
 		return st.send("", e.Type, e.Data)
 	case e.Number == 0:
+		if seg, ok := e.Data.(transcript.Segment); ok && numberOf(seg) < st.final[seg.Track] {
+			return nil
+		}
 		return st.send("", e.Type, e.Data)
 	}
 	if _, known := st.sent[e.Meeting]; !known {
@@ -284,10 +294,26 @@ func (st *stream) event(r *http.Request, e meeting.Event) error {
 		return nil
 	case e.Number == st.sent[e.Meeting]+1:
 		if seg, ok := e.Data.(transcript.Segment); ok {
-			return st.final(e.Meeting, e.Number, seg)
+			return st.caption(e.Meeting, e.Number, seg)
 		}
 	}
 	return st.finals(r.Context(), e.Meeting)
+}
+
+// stored notes which segments are finals that the client has, or will be sent next.
+func (st *stream) stored(tracks []meeting.Track) {
+	for _, t := range tracks {
+		st.final[t.ID] = max(st.final[t.ID], t.NextSegment)
+	}
+}
+
+// numberOf is which segment of its track it is.
+func numberOf(seg transcript.Segment) int64 {
+	n, err := strconv.ParseInt(seg.ID[strings.LastIndexByte(seg.ID, '.')+1:], 10, 64)
+	if err != nil {
+		return -1 // no node of ours numbers so
+	}
+	return n
 }
 
 // forget a meeting of which nothing follows.

@@ -149,7 +149,8 @@ func (s *sitting) end(m *session) {
 }
 
 // say stores finals of all tracks at once and tells of them, each with an interim
-// before it. Tracks overtake each other between the one and the other.
+// before it, and what takes that back behind it, as if the store had been read
+// before the events came. Tracks overtake each other between the one and the other.
 func (s *sitting) say(m *session, finals int) {
 	var wg sync.WaitGroup
 	for _, row := range m.tracks {
@@ -160,6 +161,11 @@ func (s *sitting) say(m *session, finals int) {
 				seg.Final = true
 				number, err := s.db.Commit(s.ctx, store.Commit{Track: row.ID, Epoch: row.Epoch, Segments: []transcript.Segment{seg}})
 				s.must(err)
+				if number > 0 && i%2 == 0 {
+					s.publish(meeting.Event{Room: s.room, Meeting: m.id, Type: meeting.EventMissed})
+					back := transcript.Segment{ID: seg.ID, Meeting: m.id, Track: row.ID, Final: true}
+					s.publish(meeting.Event{Room: s.room, Meeting: m.id, Type: meeting.EventCaption, Data: back})
+				}
 				s.publish(meeting.Event{Room: s.room, Meeting: m.id, Type: meeting.EventCaption, Number: number, Data: seg})
 			}
 		})
@@ -182,7 +188,12 @@ func (s *sitting) follow(url string, cuts []int, total int) {
 			if kind == meeting.EventCaption {
 				var seg transcript.Segment
 				s.must(json.Unmarshal(data, &seg))
-				if seg.Final {
+				switch {
+				case seg.Final && seg.Text == "":
+					if slices.Contains(s.got[seg.Meeting], seg.ID) {
+						s.t.Errorf("%s is taken back behind its final", seg.ID)
+					}
+				case seg.Final:
 					s.got[seg.Meeting] = append(s.got[seg.Meeting], seg.ID)
 					n++
 				}

@@ -70,6 +70,7 @@ export class Captions {
     // Interims and the finals of other nodes may overtake each other.
     if (!seg.final && seg.revision < (this.#revisions.get(seg.id) ?? 0)) return 'ignored';
     if (known?.final && seg.revision <= known.revision) return 'ignored'; // replayed
+    if (known?.final && seg.text.trim() === '') return 'ignored'; // that was about its interim
     this.#revisions.set(seg.id, Math.max(seg.revision, this.#revisions.get(seg.id) ?? 0));
 
     if (seg.text.trim() === '') return this.#remove(known);

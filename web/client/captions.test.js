@@ -78,6 +78,13 @@ test('a final without words takes its interim away', () => {
   assert.deepEqual(shown(c), []);
 });
 
+test('a final is not taken away by what takes back its interim and comes late', () => {
+  const c = new Captions();
+  c.apply(seg('A.0', 'hello', { revision: 3, final: true }));
+  assert.equal(c.apply(seg('A.0', '', { revision: 4, final: true })), 'ignored');
+  assert.deepEqual(shown(c), ['A.0 hello.']);
+});
+
 test('the order is when it was said, not when it arrived', () => {
   const c = new Captions();
   c.apply(seg('A.1', 'third', { start_ms: 3000, final: true }));

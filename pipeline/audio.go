@@ -87,7 +87,7 @@ func (p *Pipeline) openLog(ctx context.Context, row meeting.Track) (log *tracklo
 		return t.log, func() {}, nil
 	}
 	log, err = p.cfg.Logs.Open(row.Meeting, row.ID)
-	if errors.Is(err, fs.ErrNotExist) && p.cfg.Store.Elsewhere(row) {
+	if errors.Is(err, fs.ErrNotExist) && p.cfg.Store.Elsewhere(row) && row.Audio != meeting.AudioLost {
 		return nil, nil, &meeting.ElsewhereError{Node: row.Node}
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, tracklog.ErrCorrupt) {

@@ -135,18 +135,28 @@ func (p *Pipeline) Heard(e meeting.Event) {
 	}
 }
 
-// eraseLogs removes what this node has of meetings that other nodes have erased.
+// eraseLogs removes what this node has of meetings that other nodes have erased. A
+// bucket that is away is waited for by the next call.
 func (p *Pipeline) eraseLogs(ctx context.Context) error {
 	ids, err := p.cfg.Store.ErasedElsewhere(ctx)
 	if err != nil {
 		return err
 	}
+	var away error
 	for _, id := range ids {
 		p.stopTracks(id)
 		p.stopForwards(id)
 		p.stopRecording(id)()
 		if err := p.cfg.Logs.RemoveMeeting(id); err != nil {
 			return err
+		}
+		if p.cfg.Recordings != nil { // it may have put something there before this node stopped
+			if away == nil {
+				away = p.eraseRecorded(ctx, id)
+			}
+			if away != nil {
+				continue
+			}
 		}
 		if p.cfg.Forward != nil { // it may have been forwarded again before this node stopped
 			if err := p.cfg.Forward.Erase(ctx, id); err != nil {
@@ -159,7 +169,17 @@ func (p *Pipeline) eraseLogs(ctx context.Context) error {
 		}
 		p.log.Info("logs of a meeting that another node has erased are removed", "meeting", id)
 	}
+	if away != nil && ctx.Err() == nil {
+		p.log.Error("the bucket may have something of meetings that another node has erased; trying again", "err", away)
+	}
 	return nil
+}
+
+// eraseRecorded removes what is in the bucket of a meeting.
+func (p *Pipeline) eraseRecorded(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, eraseAtStart)
+	defer cancel()
+	return p.cfg.Recordings.Erase(ctx, id)
 }
 
 // erasePending tries to finish all erasures that were begun, with as much time for

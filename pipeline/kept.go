@@ -13,8 +13,21 @@ import (
 // errErased ends the reading of a recording.
 var errErased = errors.New("the meeting was erased")
 
-// kept puts the file into r, if it is kept.
+// kept puts the file into r, if it is kept. If it is not here and cannot be made, r
+// leads to the node that has recorded the meeting.
 func (p *Pipeline) kept(ctx context.Context, m meeting.Meeting, key string, r *meeting.Recording) error {
+	if p.cfg.Store.RecordedElsewhere(m) {
+		write := r.Write
+		r.Write = func(w io.Writer) error {
+			err := write(w)
+			var expired *meeting.ExpiredError
+			var elsewhere *meeting.ElsewhereError
+			if errors.Is(err, meeting.ErrAudioLost) || errors.As(err, &expired) || errors.As(err, &elsewhere) {
+				return &meeting.ElsewhereError{Node: m.Recorder}
+			}
+			return err
+		}
+	}
 	if p.cfg.Recordings == nil || m.RecordedAt == nil {
 		return nil
 	}

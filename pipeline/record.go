@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,16 +38,22 @@ type retry struct {
 
 // Record makes the recordings of meetings that are transcribed to their end and
 // keeps them, one meeting after the other, until ctx ends. What fails is tried
-// again, ever more seldom; the audio is kept until it has worked.
+// again, ever more seldom; the audio is kept until it has worked. Of several nodes
+// each hands over what another needs for that (handover.go).
 func (p *Pipeline) Record(ctx context.Context) {
-	if p.cfg.Recordings == nil {
-		return
-	}
 	tick := time.NewTicker(recordEvery)
 	defer tick.Stop()
-	retries := map[string]retry{}
+	retries, shared := map[string]retry{}, &sharing{parts: map[string]retry{}}
 	for {
-		p.recordAll(ctx, retries)
+		if p.cfg.Recordings == nil {
+			if !p.cfg.Store.Shared() || p.cfg.Store.SetBucket(ctx, store.NoBucket) == nil {
+				return // all that there is to do
+			}
+		} else {
+			p.lookAtBucket(ctx, shared)
+			p.handOver(ctx, shared)
+			p.recordAll(ctx, retries, func() { p.handOver(ctx, shared) })
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -55,7 +62,9 @@ func (p *Pipeline) Record(ctx context.Context) {
 	}
 }
 
-func (p *Pipeline) recordAll(ctx context.Context, retries map[string]retry) {
+// recordAll records what there is to record. others is called after each meeting: it
+// may have taken long.
+func (p *Pipeline) recordAll(ctx context.Context, retries map[string]retry, others func()) {
 	ids, err := p.cfg.Store.Unrecorded(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -63,27 +72,40 @@ func (p *Pipeline) recordAll(ctx context.Context, retries map[string]retry) {
 		}
 		return
 	}
-	open := map[string]bool{}
 	for _, id := range ids {
-		open[id] = true
-		r := retries[id]
-		if ctx.Err() != nil || p.cfg.Now().Before(r.at) {
-			continue
-		}
-		err := p.record(ctx, id)
-		switch {
-		case err == nil || ctx.Err() != nil || errors.Is(err, store.ErrNotFound):
-			continue
-		case r.delay == 0:
+		p.attempt(ctx, retries, id, func() error { return p.record(ctx, id) }, func(err error) {
 			p.log.Error("a meeting could not be recorded; trying again", "meeting", id, "err", err)
-			r.delay = retryFirst
-		default:
-			r.delay = min(2*r.delay, retryLast)
-		}
-		r.at = p.cfg.Now().Add(r.delay)
-		retries[id] = r
+		})
+		others()
 	}
-	maps.DeleteFunc(retries, func(id string, _ retry) bool { return !open[id] })
+	forget(retries, ids, func(id string) string { return id })
+}
+
+// attempt runs f, unless it failed a short while ago. Of the first failure is told.
+func (p *Pipeline) attempt(ctx context.Context, retries map[string]retry, id string, f func() error, tell func(error)) {
+	r := retries[id]
+	if ctx.Err() != nil || p.cfg.Now().Before(r.at) {
+		return
+	}
+	err := f()
+	switch {
+	case err == nil || ctx.Err() != nil || errors.Is(err, store.ErrNotFound):
+		return
+	case r.delay == 0:
+		tell(err)
+		r.delay = retryFirst
+	default:
+		r.delay = min(2*r.delay, retryLast)
+	}
+	r.at = p.cfg.Now().Add(r.delay)
+	retries[id] = r
+}
+
+// forget drops those that are not among what is still to be done.
+func forget[T any](retries map[string]retry, open []T, id func(T) string) {
+	maps.DeleteFunc(retries, func(key string, _ retry) bool {
+		return !slices.ContainsFunc(open, func(t T) bool { return id(t) == key })
+	})
 }
 
 // record makes the recordings of one meeting, anew if an earlier attempt left
@@ -96,12 +118,23 @@ func (p *Pipeline) record(ctx context.Context, id string) error {
 		return nil // it is being erased
 	}
 	defer end()
+	mine, err := p.cfg.Store.ClaimRecording(ctx, id)
+	if err != nil || !mine {
+		return err
+	}
+	claim := p.keepClaim(ctx, id, cancel)
 	m, err := p.cfg.Store.Meeting(ctx, id)
 	if err == nil {
 		err = p.recordMeeting(ctx, m)
 	}
+	if lost := claim(); lost {
+		return nil
+	}
 	if err == nil {
 		err = p.cfg.Store.SetRecorded(ctx, id, p.cfg.Now())
+	}
+	if errors.Is(err, store.ErrNotFound) { // it was erased meanwhile; by another node, or this had been stopped
+		return errors.Join(err, p.cfg.Recordings.Erase(ctx, id))
 	}
 	if err == nil {
 		p.wakeRetain() // nothing needs the audio any more
@@ -112,8 +145,10 @@ func (p *Pipeline) record(ctx context.Context, id string) error {
 
 func (p *Pipeline) recordMeeting(ctx context.Context, m meeting.Meeting) error {
 	bucket := p.cfg.Recordings
-	if err := bucket.Erase(ctx, m.ID); err != nil {
-		return err
+	if !p.cfg.Store.Shared() { // else there are parts; and all that is there is written again
+		if err := bucket.Erase(ctx, m.ID); err != nil {
+			return err
+		}
 	}
 	for _, row := range m.Tracks {
 		err := bucket.Put(ctx, opusKey(m.ID, row.ID), "audio/ogg", func(w io.WriteSeeker) error { return p.writeOpus(ctx, m, row, w) })
@@ -124,6 +159,9 @@ func (p *Pipeline) recordMeeting(ctx context.Context, m meeting.Meeting) error {
 	err := bucket.Put(ctx, mixKey(m.ID), "audio/flac", func(w io.WriteSeeker) error { return p.writeMix(ctx, m, w) })
 	if p.gone(err, m.ID) {
 		return nil
+	}
+	if lacks := p.lacking(m); err == nil && len(lacks) > 0 {
+		p.log.Warn("a meeting is recorded without tracks whose audio is lost", "meeting", m.ID, "tracks", len(lacks))
 	}
 	return err
 }

@@ -187,7 +187,7 @@ func TestRecordWhatIsGone(t *testing.T) {
 	s.finish(t)
 	s.flush(t)
 	check(t, os.Remove(w.path(meetingID, goneID)))
-	s.recordAll(t.Context(), map[string]retry{})
+	s.recordAll(t.Context(), map[string]retry{}, func() {})
 	if got := files(t, root); len(got) != 1 || got[meetingID+"/"+trackID+".opus"] == 0 {
 		t.Errorf("%v", got)
 	}
@@ -207,7 +207,7 @@ func TestRecordAndErase(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		var wg sync.WaitGroup
-		wg.Go(func() { s.recordAll(t.Context(), map[string]retry{}) })
+		wg.Go(func() { s.recordAll(t.Context(), map[string]retry{}, func() {}) })
 		time.Sleep(time.Duration(i) * time.Millisecond)
 		check(t, s.Erase(t.Context(), meetingID))
 		wg.Wait()

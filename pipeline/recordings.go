@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"hash/fnv"
 	"io"
 	"iter"
@@ -42,15 +43,16 @@ func (p *Pipeline) Opus(ctx context.Context, meetingID, trackID string) (r meeti
 }
 
 func (p *Pipeline) writeMix(ctx context.Context, m meeting.Meeting, w io.Writer) error {
+	rows, err := p.sources(m)
+	if err != nil {
+		return err
+	}
 	var tracks []recording.Track
-	for _, row := range m.Tracks {
-		if row.AudioExpiredAt != nil {
-			return &meeting.ExpiredError{At: *row.AudioExpiredAt} // without some of them it would not be the meeting
-		}
+	for _, row := range rows {
 		tracks = append(tracks, recording.Track{
 			StartedAt: row.StartedAt,
 			Open: func(ctx context.Context) (iter.Seq2[audio.Packet, error], func(), error) {
-				a, err := p.audio(ctx, row)
+				a, err := p.source(ctx, row)
 				return a.packets, a.close, err
 			},
 		})
@@ -59,11 +61,14 @@ func (p *Pipeline) writeMix(ctx context.Context, m meeting.Meeting, w io.Writer)
 	for _, who := range m.Participants {
 		comments = append(comments, [2]string{"PERFORMER", who.Name})
 	}
+	for _, text := range p.lacking(m) {
+		comments = append(comments, [2]string{"LACKS", text})
+	}
 	return recording.WriteFLAC(w, comments, recording.Mix(ctx, m.StartedAt, tracks))
 }
 
 func (p *Pipeline) writeOpus(ctx context.Context, m meeting.Meeting, row meeting.Track, w io.Writer) error {
-	a, err := p.audio(ctx, row)
+	a, err := p.source(ctx, row)
 	if err != nil {
 		return err
 	}
@@ -81,6 +86,54 @@ func (p *Pipeline) writeOpus(ctx context.Context, m meeting.Meeting, row meeting
 		packets = until(packets, a.end)
 	}
 	return recording.WriteOpus(w, tags, packets)
+}
+
+// sources are the tracks of which a mix is made: all of them, but for those whose audio
+// is known to be lost. They have to be at hand, and at least one.
+func (p *Pipeline) sources(m meeting.Meeting) (rows []meeting.Track, err error) {
+	elsewhere := map[string]bool{}
+	for _, row := range m.Tracks {
+		switch {
+		case p.handedOver(row):
+			rows = append(rows, row)
+		case row.AudioExpiredAt != nil:
+			return nil, &meeting.ExpiredError{At: *row.AudioExpiredAt} // without some of them it would not be the meeting
+		case row.Audio == meeting.AudioLost:
+		case p.cfg.Store.Elsewhere(row):
+			elsewhere[row.Node] = true
+		default:
+			rows = append(rows, row)
+		}
+	}
+	switch {
+	case len(elsewhere) == 1 && len(rows) == 0:
+		for node := range elsewhere {
+			return nil, &meeting.ElsewhereError{Node: node}
+		}
+	case len(elsewhere) > 0:
+		return nil, &meeting.ElsewhereError{}
+	case len(rows) == 0 && len(m.Tracks) > 0:
+		return nil, meeting.ErrAudioLost
+	}
+	return rows, nil
+}
+
+// lacking says what a mix lacks, a line for each track whose audio is lost.
+func (p *Pipeline) lacking(m meeting.Meeting) (lines []string) {
+	for _, row := range m.Tracks {
+		if row.Audio != meeting.AudioLost || p.handedOver(row) {
+			continue
+		}
+		name := row.Participant
+		for _, who := range m.Participants {
+			if who.ID == row.Participant && who.Name != "" {
+				name = who.Name
+			}
+		}
+		from := row.StartedAt.Sub(m.StartedAt)
+		lines = append(lines, fmt.Sprintf("%s, from %.1f s to %.1f s: the audio is lost", name, from.Seconds(), (from+audio.Duration(row.Account.Total())).Seconds()))
+	}
+	return lines
 }
 
 // until is what of packets lies before a tick, at which one begins.

@@ -78,7 +78,9 @@ func (s *Server) handle(h handler) http.HandlerFunc {
 			p = problem(http.StatusGone, "audio-expired", "The audio of this track was removed at "+
 				expired.At.UTC().Format(time.RFC3339)+", as --keep-audio says; its transcript is kept.")
 		case errors.As(err, &elsewhere):
-			p = problem(http.StatusMisdirectedRequest, "audio-elsewhere", "The audio of this track is on another node ("+elsewhere.Node+"): ask that one.")
+			if p = s.elsewhere(ww, r, elsewhere.Node); p == nil {
+				return
+			}
 		case errors.Is(err, meeting.ErrAway) && r.Context().Err() == nil:
 			s.cfg.Logger.Error("the database does not answer", "method", r.Method, "route", routeOf(r), "err", err)
 			p = problem(http.StatusServiceUnavailable, "away", "The database does not answer. Try again in some seconds.").after(5 * time.Second)

@@ -124,6 +124,8 @@ type Config struct {
 	// NodeURL is by what clients reach this server among several, "": as they have
 	// called it.
 	NodeURL string
+	// Peers are the other ones; nil: there are none.
+	Peers Peers
 	// Origins are those of other sites whose pages may call the API.
 	Origins []string
 	// TrustedProxies are where the reverse proxies are that may say who their

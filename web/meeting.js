@@ -111,7 +111,7 @@ function showAudio() {
 
 // Made anew only when there are others: who is on one with the keyboard stays there.
 function showLinks(over) {
-  const kept = meeting.tracks.map((t) => ({ opus: meeting.recorded_at || t.audio !== 'expired', wav: t.audio !== 'expired' }));
+  const kept = meeting.tracks.map((t) => ({ opus: meeting.recorded_at || t.audio === 'kept', wav: t.audio === 'kept' }));
   const now = JSON.stringify([over, kept]);
   if (now === built) return;
   built = now;

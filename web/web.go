@@ -4,6 +4,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -50,13 +51,18 @@ var pages = map[string]string{
 
 // Handler serves the pages and their files beside them; the client under
 // "/client/" may be imported by pages of other origins. Anything else is not
-// found.
-func Handler() http.Handler {
+// found. media are the origins of other nodes, to which the audio of a meeting may
+// lead; nil if there are none.
+func Handler(media func(context.Context) []string) http.Handler {
 	assets := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, ok := assets[r.URL.Path]
+		policy := policy
 		if id, of := strings.CutPrefix(r.URL.Path, "/meetings/"); of && id != "" && !strings.Contains(id, "/") {
 			a, ok = assets["meeting"], true
+			if media != nil {
+				policy += "; media-src " + strings.Join(append([]string{"'self'"}, media(r.Context())...), " ")
+			}
 		}
 		if !ok {
 			http.NotFound(w, r)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -17,7 +18,7 @@ func get(t *testing.T, method, path string, header ...string) *http.Response {
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	Handler().ServeHTTP(w, r)
+	Handler(nil).ServeHTTP(w, r)
 	return w.Result()
 }
 
@@ -56,6 +57,19 @@ func TestServes(t *testing.T) {
 				t.Errorf("with its own ETag %s: status %d", h.Get("ETag"), res.StatusCode)
 			}
 		})
+	}
+}
+
+// The page of a meeting may play what other nodes have, and nothing else may.
+func TestMediaOfOtherNodes(t *testing.T) {
+	h := Handler(func(context.Context) []string { return []string{"https://n1.example", "https://n2.example:8443"} })
+	for path, want := range map[string]bool{"/meetings/01ABC": true, "/meetings": false, "/": false, "/app.js": false} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
+		csp := w.Result().Header.Get("Content-Security-Policy")
+		if got := strings.HasSuffix(csp, "; media-src 'self' https://n1.example https://n2.example:8443"); got != want || !strings.HasPrefix(csp, "default-src 'self';") {
+			t.Errorf("%s: %q", path, csp)
+		}
 	}
 }
 

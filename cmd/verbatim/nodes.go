@@ -95,7 +95,7 @@ func (f *storeFlags) node(file string) (string, error) {
 // nodesCmd is for operators of several nodes.
 type nodesCmd struct {
 	List   nodesListCmd   `cmd:"" default:"1" help:"List the servers that use a PostgreSQL."`
-	GiveUp nodesGiveUpCmd `cmd:"" help:"Give up what a dead server has not transcribed, because it will not come back."`
+	GiveUp nodesGiveUpCmd `cmd:"" help:"Give up what a dead server has not transcribed, and its audio, because it will not come back."`
 
 	DB string `name:"db" required:"" help:"The PostgreSQL." placeholder:"postgres://USER:PASSWORD@HOST/DATABASE"`
 }
@@ -121,13 +121,17 @@ func (c *nodesListCmd) Run(ctx context.Context, all *nodesCmd) (err error) {
 		return err
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NODE\tSTATE\tLAST SEEN\tUNFINISHED TRACKS\tURL")
+	fmt.Fprintln(w, "NODE\tSTATE\tLAST SEEN\tUNFINISHED TRACKS\tTO HAND OVER\tRECORDINGS\tURL")
 	for _, n := range nodes {
 		state := "dead"
 		if n.Alive {
 			state = "alive"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", n.ID, state, n.SeenAt.Format(time.RFC3339), n.Unfinished, n.URL)
+		bucket := n.Bucket
+		if len(bucket) > 8 { // enough to see which are the same
+			bucket = bucket[:8]
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\n", n.ID, state, n.SeenAt.Format(time.RFC3339), n.Unfinished, n.Awaited, bucket, n.URL)
 	}
 	return w.Flush()
 }
@@ -147,6 +151,6 @@ func (c *nodesGiveUpCmd) Run(ctx context.Context, all *nodesCmd) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Given up: %d tracks of node %s. What was not transcribed of them is skipped.\n", tracks, c.Node)
+	fmt.Printf("Given up: %d tracks of node %s. What was not transcribed of them is skipped; recordings are made without the audio that it has not handed over.\n", tracks, c.Node)
 	return nil
 }

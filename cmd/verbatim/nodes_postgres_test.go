@@ -99,16 +99,26 @@ func TestNodes(t *testing.T) {
 	}
 	_ = moved.ws.CloseNow() // its server was killed
 
-	// Both give the same transcript; of the audio each has its own.
+	// Both give the same transcript; of the audio each has its own, and leads to the
+	// other's.
 	if x, y := a.get("/v1/meetings/"+m.ID+"/transcript.txt"), b.get("/v1/meetings/"+m.ID+"/transcript.txt"); !bytes.Equal(x, y) || len(x) == 0 {
 		t.Errorf("transcripts differ:\n%s\n%s", x, y)
 	}
 	for _, tr := range whole.Tracks {
 		path := "/v1/meetings/" + m.ID + "/tracks/" + tr.ID + "/audio.wav"
-		x, _ := a.request(http.MethodGet, path, "")
-		y, _ := b.request(http.MethodGet, path, "")
-		if x.StatusCode+y.StatusCode != http.StatusOK+http.StatusMisdirectedRequest {
-			t.Errorf("audio of a track: %s and %s", x.Status, y.Status)
+		has, leads := 0, 0
+		for i, s := range []*process{a, b} {
+			switch r := s.unled(http.MethodGet, path); {
+			case r.StatusCode == http.StatusOK:
+				has++
+			case r.StatusCode == http.StatusTemporaryRedirect && r.Header.Get("Location") == fmt.Sprintf("https://n%d.example%s?node=n%[1]d", 2-i, path):
+				leads++
+			default:
+				t.Errorf("audio of a track: %s, %v", r.Status, r.Header)
+			}
+		}
+		if has != 1 || leads != 1 {
+			t.Errorf("%d have the audio of a track, %d lead there", has, leads)
 		}
 	}
 
@@ -133,7 +143,7 @@ func TestNodes(t *testing.T) {
 	}
 
 	out, err := verbatim(t.Context(), "nodes").CombinedOutput()
-	if err != nil || strings.Count(string(out), "alive") != 2 || !strings.Contains(string(out), "https://n2.example") {
+	if err != nil || !strings.Contains(string(out), "TO HAND OVER") || strings.Count(string(out), "alive") != 2 || !strings.Contains(string(out), "https://n2.example") {
 		t.Errorf("%v: %s", err, out)
 	}
 	if out, err := verbatim(t.Context(), "nodes", "give-up", "n2").CombinedOutput(); err == nil || !strings.Contains(string(out), "alive") {

@@ -131,6 +131,9 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := db.SetLinks(ctx, signaling.LinkMark(tokens, links)); err != nil {
+		return err
+	}
 	logs, err := tracklog.New(tracklog.Options{Dir: filepath.Join(c.Data, "tracks"), SyncEvery: c.Fsync, Logger: log})
 	if err != nil {
 		return err
@@ -240,9 +243,9 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	s.http = signaling.New(signaling.Config{
 		Media: s.media, Ingest: s.ingest, Rooms: s.registry, Meetings: s.pipeline, Transcripts: s.pipeline, Recordings: s.pipeline, Insight: s.pipeline, Events: s.hub,
-		Web: web.Handler(), Metrics: public, Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
+		Web: web.Handler(peerOrigins(db)), Metrics: public, Logger: log, Loopback: loopback, Origins: c.CORSOrigin,
 		ICEServers: append(iceServers, turnServers...), TrustedProxies: c.TLS.proxies(), Tokens: tokens, Links: links, Limits: c.limits(), Alive: s.alive(), Ready: s.ready(c, db),
-		NodeURL: c.NodeURL,
+		NodeURL: c.NodeURL, Peers: db,
 		Joined: func(j signaling.Join) {
 			s.joins.begun(j)
 			if j.Session != "" && !s.media.Has(j.Session) { // it was over before it was told of

@@ -28,10 +28,23 @@ var (
 	ErrNotOpus = errors.New("the track has no Opus")
 )
 
-// ElsewhereError says that a track's audio is on another node, which is asked for it.
+// ElsewhereError says that audio is on another node, which is asked for it; on several
+// nodes, of which none has all of it, if Node is empty.
 type ElsewhereError struct{ Node string }
 
-func (e *ElsewhereError) Error() string { return "the audio of this track is on the node " + e.Node }
+func (e *ElsewhereError) Error() string {
+	if e.Node == "" {
+		return "the audio is on several nodes"
+	}
+	return "the audio is on the node " + e.Node
+}
+
+// Peer is what has to be known of another node to lead somebody there.
+type Peer struct {
+	URL   string // by which clients reach it; "" if it has none of its own
+	Alive bool
+	Links string // the mark of the secret that it signs links with
+}
 
 // State of a meeting.
 type State string
@@ -66,7 +79,10 @@ type Meeting struct {
 	EndedAt   *time.Time `json:"ended_at"`
 	// RecordedAt is when the files of the meeting were made of its audio, which
 	// are kept until the meeting is erased; nil before that.
-	RecordedAt   *time.Time    `json:"recorded_at,omitempty"`
+	RecordedAt *time.Time `json:"recorded_at,omitempty"`
+	// Recorder is the node that makes these files, or has made them; "" if that is
+	// not known, or there is only one.
+	Recorder     string        `json:"-"`
 	Participants []Participant `json:"participants"`
 	Tracks       []Track       `json:"tracks"`
 	Coverage     Coverage      `json:"coverage"`
@@ -110,6 +126,9 @@ type Track struct {
 	Epoch int64 `json:"-"`
 	// Node is the one that has the track's audio; "" if there is only one.
 	Node string `json:"-"`
+	// Part is the bucket into which that node has put a copy of the audio, for the one
+	// that makes the meeting's recordings; "" if there is none.
+	Part string `json:"-"`
 	// ToForward: its audio is to be handed to other services (pipeline/forward).
 	// It is for who creates the track; others ask the store for such tracks.
 	ToForward bool `json:"-"`
@@ -129,10 +148,11 @@ type Transcription struct {
 // transcribed, and longer if so configured.
 type Audio string
 
-// Audio is kept, or expired.
+// Audio is kept, or expired, or lost: it should be kept, and is not.
 const (
 	AudioKept    Audio = "kept"
 	AudioExpired Audio = "expired"
+	AudioLost    Audio = "lost"
 )
 
 // ExpiredError is returned for the audio of a track that was kept no longer.

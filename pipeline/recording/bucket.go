@@ -2,6 +2,7 @@ package recording
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -22,7 +24,13 @@ const (
 	uploadTimeout = time.Hour // of one file: 1 GB at 2 Mbit/s
 	eraseTimeout  = 5 * time.Minute
 	readTimeout   = 6 * time.Hour // by someone who listens
+	idTimeout     = 10 * time.Second
 )
+
+// idKey is the file with the bucket's id.
+const idKey = "verbatim-bucket"
+
+var bucketID = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
 
 // ErrNotKept is returned for files that are not in the bucket.
 var ErrNotKept = errors.New("no such recording is kept")
@@ -139,6 +147,38 @@ func (b *Bucket) Open(ctx context.Context, key string) (*File, error) {
 		return nil, ErrNotKept
 	}
 	return nil, fmt.Errorf("read recording %s: %w", key, err)
+}
+
+// Remove removes a file. That there is none is no error.
+func (b *Bucket) Remove(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, eraseTimeout)
+	defer cancel()
+	if err := b.b.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+		return fmt.Errorf("remove %s: %w", key, err)
+	}
+	return nil
+}
+
+// ID tells this bucket from all others: nodes that are given the same id read and
+// write the same files. It stands in a file of the bucket, which is made if there is
+// none. Two that make it at once may be given two; both get the one that stays when
+// they ask again.
+func (b *Bucket) ID(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, idTimeout)
+	defer cancel()
+	id, err := b.b.ReadAll(ctx, idKey)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		if err = b.b.WriteAll(ctx, idKey, []byte(rand.Text()), &blob.WriterOptions{ContentType: "text/plain"}); err == nil {
+			id, err = b.b.ReadAll(ctx, idKey)
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the bucket's id: %w", err)
+	}
+	if !bucketID.Match(id) {
+		return "", fmt.Errorf("the bucket's file %s holds no id", idKey)
+	}
+	return string(id), nil
 }
 
 // Erase removes all files below a folder of the bucket. That there are none is

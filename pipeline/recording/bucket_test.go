@@ -51,7 +51,7 @@ func TestBucket(t *testing.T) {
 				})
 			}
 			long := strings.Repeat("0123456789", 1<<20) // more than one part of S3's
-			if err := errors.Join(put("m/audio.flac", long, nil), put("m/t.opus", "Opus", nil), put("n/t.opus", "another", nil)); err != nil {
+			if err := errors.Join(put("m/audio.flac", long, nil), put("m/t.opus", "Opus", nil), put("n/t.opus", "another", nil), put("n/other.opus", "another", nil)); err != nil {
 				t.Fatal(err)
 			}
 			broken := errors.New("broken")
@@ -82,12 +82,24 @@ func TestBucket(t *testing.T) {
 					t.Errorf("%s: %v", key, err)
 				}
 			}
+			id, err := b.ID(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // the second time there is nothing to remove
+				if err := b.Remove(ctx, "n/other.opus"); err != nil {
+					t.Error(err)
+				}
+				if again, err := b.ID(ctx); again != id || err != nil {
+					t.Errorf("%q, then %q, %v", id, again, err)
+				}
+			}
 			for range 2 { // the second time there is nothing to erase
 				if err := b.Erase(ctx, "m"); err != nil {
 					t.Error(err)
 				}
 			}
-			for key, want := range map[string]error{"m/audio.flac": ErrNotKept, "m/t.opus": ErrNotKept, "n/t.opus": nil} {
+			for key, want := range map[string]error{"m/audio.flac": ErrNotKept, "m/t.opus": ErrNotKept, "n/t.opus": nil, "n/other.opus": ErrNotKept} {
 				f, err := b.Open(ctx, key)
 				if !errors.Is(err, want) {
 					t.Errorf("%s: %v", key, err)
@@ -97,7 +109,7 @@ func TestBucket(t *testing.T) {
 				}
 			}
 			if b.root != "" {
-				if left, _ := filepath.Glob(filepath.Join(b.root, "*")); len(left) != 1 {
+				if left, _ := filepath.Glob(filepath.Join(b.root, "*")); len(left) != 2 { // n, and the id
 					t.Errorf("left: %v", left)
 				}
 			}
@@ -105,6 +117,35 @@ func TestBucket(t *testing.T) {
 				t.Errorf("left: %v", left)
 			}
 		})
+	}
+}
+
+// Nodes that read the same bucket find the same id, and no other bucket has it. What
+// is no id is taken for none.
+func TestBucketID(t *testing.T) {
+	dir := t.TempDir()
+	id := func(where string) (string, error) {
+		t.Helper()
+		b, err := OpenBucket(t.Context(), "file://"+where, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		return b.ID(t.Context())
+	}
+	a, errA := id(dir)
+	b, errB := id(dir)
+	other, errC := id(t.TempDir())
+	if err := errors.Join(errA, errB, errC); err != nil || a != b || a == other {
+		t.Errorf("%q, %q and %q, %v", a, b, other, err)
+	}
+	for _, text := range []string{"", "no id", strings.Repeat("A", 25)} {
+		if err := os.WriteFile(filepath.Join(dir, idKey), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := id(dir); err == nil {
+			t.Errorf("%q of %q", got, text)
+		}
 	}
 }
 

@@ -207,9 +207,11 @@ func (s *Store) Delete(ctx context.Context, meetingID string) error {
 	defer s.erasing.Unlock()
 	s.vacuum.Store(true)
 	err := s.update(ctx, "delete meeting "+meetingID, func(tx *sql.Tx) error {
-		if s.shared { // other nodes have logs to remove
+		if s.shared { // other nodes have logs to remove, or may be about to put a recording into the bucket
 			_, err := tx.ExecContext(ctx, `
-				INSERT INTO erased (meeting, node) SELECT DISTINCT meeting, node FROM tracks WHERE meeting = $1 AND node <> $2
+				INSERT INTO erased (meeting, node)
+				SELECT meeting, node FROM tracks WHERE meeting = $1 AND node <> $2
+				UNION SELECT id, recorder FROM meetings WHERE id = $1 AND recorder NOT IN ('', $2)
 				ON CONFLICT DO NOTHING`, meetingID, s.self.node)
 			if err != nil {
 				return err

@@ -27,8 +27,9 @@ type self struct {
 	node, url string
 	deadAfter time.Duration
 
-	mu          sync.Mutex // guards what follows, in the database's microseconds
-	since, last int64      // since when it has beaten without a pause, and when last
+	mu            sync.Mutex // guards what follows
+	since, last   int64      // since when it has beaten without a pause, and when last, in the database's microseconds
+	bucket, links string     // what SetBucket and SetLinks have said
 }
 
 // SetNode says which node the store acts for: new tracks and sessions are its, and
@@ -43,6 +44,32 @@ func (s *Store) SetNode(ctx context.Context, id, url string) error {
 
 // Node is what SetNode has said, "" if it was not called.
 func (s *Store) Node() string { return s.self.node }
+
+// Shared says whether there may be other nodes.
+func (s *Store) Shared() bool { return s.shared }
+
+// SetLinks says by what mark other nodes know whether they sign links with the secret
+// of this one (signaling.LinkMark).
+func (s *Store) SetLinks(ctx context.Context, mark string) error {
+	return s.describe(ctx, func() { s.self.links = mark })
+}
+
+// describe changes what other nodes have to know of this one, now or with the next beat.
+func (s *Store) describe(ctx context.Context, change func()) error {
+	s.self.mu.Lock()
+	bucket, links := s.self.bucket, s.self.links
+	change()
+	changed := bucket != s.self.bucket || links != s.self.links
+	bucket, links = s.self.bucket, s.self.links
+	s.self.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	return s.update(ctx, "tell of this node", func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE nodes SET bucket = $2, links = $3 WHERE id = $1", s.self.node, bucket, links)
+		return err
+	})
+}
 
 // Beat says that this node is alive, to be called every five seconds. Who has not
 // done that for 30 s by the database's clock is declared dead, and who was there
@@ -84,14 +111,22 @@ func (s *Store) Beat(ctx context.Context, at time.Time) (b meeting.Beat, err err
 func (s *Store) heartbeat(ctx context.Context) (dead bool, err error) {
 	var alive int
 	var seen int64
+	s.self.mu.Lock()
+	bucket, links := s.self.bucket, s.self.links
+	s.self.mu.Unlock()
 	err = s.update(ctx, "heartbeat", func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, `
-			INSERT INTO nodes (id, url, alive, seen_at) VALUES ($1, $2, 1, `+s.now+`)
-			ON CONFLICT (id) DO UPDATE SET url = excluded.url, seen_at = excluded.seen_at
-			RETURNING alive, seen_at`, s.self.node, s.self.url).Scan(&alive, &seen)
-		if err == nil && alive == 0 {
-			_, err = tx.ExecContext(ctx, "UPDATE nodes SET alive = 1 WHERE id = $1", s.self.node)
+			INSERT INTO nodes (id, url, alive, seen_at, bucket, links) VALUES ($1, $2, 1, `+s.now+`, $3, $4)
+			ON CONFLICT (id) DO UPDATE SET url = excluded.url, seen_at = excluded.seen_at, bucket = excluded.bucket, links = excluded.links
+			RETURNING alive, seen_at`, s.self.node, s.self.url, bucket, links).Scan(&alive, &seen)
+		if err != nil || alive == 1 {
+			return err
 		}
+		if _, err = tx.ExecContext(ctx, "UPDATE nodes SET alive = 1 WHERE id = $1", s.self.node); err != nil {
+			return err
+		}
+		// It may have been given up. What it has is not lost, then.
+		_, err = tx.ExecContext(ctx, "UPDATE tracks SET lost = 0 WHERE node = $1 AND lost = 1", s.self.node)
 		return err
 	})
 	if err != nil {
@@ -255,6 +290,8 @@ type Node struct {
 	Alive      bool
 	SeenAt     time.Time // by the database's clock
 	Unfinished int       // tracks that it has still to finish
+	Bucket     string    // where it keeps recordings; "" as long as that is not known
+	Awaited    int       // tracks whose audio others wait for to make recordings
 }
 
 // Nodes are all that have ever used the database, those that were seen last first.
@@ -262,25 +299,37 @@ func (s *Store) Nodes(ctx context.Context) (nodes []Node, err error) {
 	scan := func(rows *sql.Rows) (n Node, err error) {
 		var alive int
 		var seen int64
-		err = rows.Scan(&n.ID, &n.URL, &alive, &seen, &n.Unfinished)
+		err = rows.Scan(&n.ID, &n.URL, &alive, &seen, &n.Unfinished, &n.Bucket, &n.Awaited)
 		n.Alive, n.SeenAt = alive == 1, fromMicro(seen)
 		return n, err
 	}
 	err = s.view(ctx, "nodes", func(tx *sql.Tx) error {
 		nodes, err = collect(ctx, tx, scan, `
-			SELECT id, url, alive, seen_at, (SELECT COUNT(*) FROM tracks WHERE node = nodes.id AND state IN ('live', 'pending'))
+			SELECT id, url, alive, seen_at, (SELECT COUNT(*) FROM tracks WHERE node = nodes.id AND state IN ('live', 'pending')), bucket,
+				(SELECT COUNT(*) FROM tracks WHERE node = nodes.id AND lost = 0 AND audio_expired_at IS NULL AND part = '' AND meeting IN (
+					SELECT id FROM meetings WHERE `+over+` AND EXISTS (SELECT 1 FROM tracks o WHERE o.meeting = meetings.id AND o.node <> nodes.id)))
 			FROM nodes ORDER BY seen_at DESC, id`)
 		return err
 	})
 	return nodes, err
 }
 
+// Peer is how another node is reached. ErrNotFound: there never was one of that name.
+func (s *Store) Peer(ctx context.Context, node string) (p meeting.Peer, err error) {
+	err = s.view(ctx, "node "+node, func(tx *sql.Tx) error {
+		return found(tx.QueryRowContext(ctx, "SELECT url, links, alive = 1 AND seen_at >= "+s.now+" - $2 FROM nodes WHERE id = $1",
+			node, s.self.deadAfter.Microseconds()).Scan(&p.URL, &p.Links, &p.Alive))
+	})
+	return p, err
+}
+
 // GiveUpNode gives up what a dead node has not finished, for it will not come back:
 // its tracks become incomplete, with the rest of them skipped, and their meetings
-// are complete or incomplete if nothing else is outstanding. Should it come back, it
-// is told that the tracks are not its any more (ErrNotOwner). It returns how many
-// tracks there were; ErrNotFound for a node that was never there, ErrAlive for one
-// that is.
+// are complete or incomplete if nothing else is outstanding. Its audio is lost, so
+// that recordings wait for it no longer. Should it come back, it is told that the
+// tracks are not its any more (ErrNotOwner), and its audio is there again. It returns
+// how many tracks it had not finished; ErrNotFound for a node that was never there,
+// ErrAlive for one that is.
 func (s *Store) GiveUpNode(ctx context.Context, node string, at time.Time) (tracks int, err error) {
 	err = s.update(ctx, "give up node "+node, func(tx *sql.Tx) error {
 		var alive int
@@ -294,6 +343,9 @@ func (s *Store) GiveUpNode(ctx context.Context, node string, at time.Time) (trac
 		// Whoever writes to them waits from here on, and is not the owner then.
 		_, err = tx.ExecContext(ctx, "UPDATE tracks SET epoch = epoch + 1 WHERE node = $1 AND state IN ('live', 'pending')", node)
 		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE tracks SET lost = 1 WHERE node = $1 AND audio_expired_at IS NULL", node); err != nil {
 			return err
 		}
 		rows, err := loadTracks(ctx, tx, "WHERE node = $1 AND state IN ('live', 'pending')", node)
@@ -349,6 +401,11 @@ func giveUpTrack(ctx context.Context, tx *sql.Tx, t meeting.Track, at time.Time)
 
 // Elsewhere says whether a track's audio is on another node.
 func (s *Store) Elsewhere(t meeting.Track) bool { return s.shared && t.Node != s.self.node }
+
+// RecordedElsewhere says whether another node has made a meeting's recordings.
+func (s *Store) RecordedElsewhere(m meeting.Meeting) bool {
+	return s.shared && m.RecordedAt != nil && m.Recorder != "" && m.Recorder != s.self.node
+}
 
 // ErasedElsewhere are meetings that were erased by other nodes, and of which this
 // one may still have logs. LogsErased says that it has none any more.

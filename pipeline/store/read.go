@@ -131,7 +131,7 @@ func loadOne(ctx context.Context, tx *sql.Tx, from string, args ...any) (meeting
 // load reads the meetings of a query, which is given from its FROM on, and all
 // that belongs to them, in three queries however many they are.
 func load(ctx context.Context, tx *sql.Tx, from string, args ...any) ([]meeting.Meeting, error) {
-	ms, err := collect(ctx, tx, scanMeeting, "SELECT id, room, state, started_at, ended_at, recorded_at "+from, args...)
+	ms, err := collect(ctx, tx, scanMeeting, "SELECT id, room, state, started_at, ended_at, recorded_at, recorder "+from, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func scanMeeting(rows *sql.Rows) (meeting.Meeting, error) {
 	m := meeting.Meeting{Participants: []meeting.Participant{}, Tracks: []meeting.Track{}}
 	var started int64
 	var ended, recorded sql.NullInt64
-	err := rows.Scan(&m.ID, &m.Room, &m.State, &started, &ended, &recorded)
+	err := rows.Scan(&m.ID, &m.Room, &m.State, &started, &ended, &recorded, &m.Recorder)
 	m.StartedAt, m.EndedAt, m.RecordedAt = fromMicro(started), fromNullMicro(ended), fromNullMicro(recorded)
 	return m, err
 }
@@ -189,7 +189,7 @@ func loadTracks(ctx context.Context, tx *sql.Tx, where string, args ...any) ([]m
 		SELECT id, meeting, participant,
 			CASE WHEN state = 'live' AND EXISTS (SELECT 1 FROM nodes WHERE nodes.id = tracks.node AND nodes.alive = 0) THEN 'pending' ELSE state END,
 			node, ended_by, started_at, finished_at, audio_expired_at, epoch, through, next_segment,
-			received, recovered, concealed, silence, discontinuity, shed,
+			received, recovered, concealed, silence, discontinuity, shed, part, lost,
 			(SELECT CAST(COALESCE(SUM(ticks), 0) AS BIGINT) FROM gaps WHERE track = tracks.id AND kind = 'skipped')
 		FROM tracks `+where+` ORDER BY started_at, id`, args...)
 }
@@ -197,15 +197,20 @@ func loadTracks(ctx context.Context, tx *sql.Tx, where string, args ...any) ([]m
 func scanTrack(rows *sql.Rows) (meeting.Track, error) {
 	var t meeting.Track
 	var started int64
+	var lost int
 	var finished, expired sql.NullInt64
 	a := &t.Account
 	err := rows.Scan(&t.ID, &t.Meeting, &t.Participant, &t.State, &t.Node, &t.EndedBy, &started, &finished, &expired,
 		&t.Epoch, &t.Through, &t.NextSegment,
-		&a.Received, &a.Recovered, &a.Concealed, &a.Silence, &a.Discontinuity, &a.Shed, &t.Skipped)
+		&a.Received, &a.Recovered, &a.Concealed, &a.Silence, &a.Discontinuity, &a.Shed, &t.Part, &lost, &t.Skipped)
 	t.StartedAt, t.FinishedAt, t.AudioExpiredAt = fromMicro(started), fromNullMicro(finished), fromNullMicro(expired)
-	t.Audio = meeting.AudioKept
-	if t.AudioExpiredAt != nil {
+	switch {
+	case t.AudioExpiredAt != nil:
 		t.Audio = meeting.AudioExpired
+	case lost == 1:
+		t.Audio = meeting.AudioLost
+	default:
+		t.Audio = meeting.AudioKept
 	}
 	t.Coverage = meeting.NewCoverage(t.Account, t.Through, t.Skipped)
 	return t, err

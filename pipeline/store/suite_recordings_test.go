@@ -34,4 +34,14 @@ func testRecordings(t *testing.T, s *Store) {
 	same(t, unrecorded(), []string{})
 	same(t, expired(true), 1)
 	wantErr(t, s.SetRecorded(ctx, "none", t0), ErrNotFound)
+
+	// What was lost is shown.
+	must(t, s.LoseAudio(ctx, "A"))
+	same(t, ok[meeting.Meeting](t)(s.Meeting(ctx, "M")).Tracks[0].Audio, meeting.AudioLost)
+	must(t, s.ExpireAudio(ctx, "A", t0))
+	same(t, ok[meeting.Meeting](t)(s.Meeting(ctx, "M")).Tracks[0].Audio, meeting.AudioExpired)
+
+	// Of what is being erased nothing is recorded.
+	ok[string](t)(s.BeginErase(ctx, "M"))
+	wantErr(t, s.SetRecorded(ctx, "M", t0), ErrNotFound)
 }

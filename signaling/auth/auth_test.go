@@ -413,6 +413,10 @@ func TestLinks(t *testing.T) {
 	check("another server with the secret", same, path, query, true, false)
 	foreign, _ := NewLinks([]byte(strings.Repeat("x", 32)), clock)
 	check("another server with another secret", foreign, path, query, false, false)
+	check("what is left of a longer query", l, path, Link(with("node", "n2")), true, false)
+	if m := l.Mark(); m != same.Mark() || m == foreign.Mark() || len(m) < 16 || strings.Contains(query.Get(linkSignature), m) {
+		t.Errorf("marks %q, %q and %q", m, same.Mark(), foreign.Mark())
+	}
 	at = now.Add(LinkLifetime)
 	check("later", l, path, query, true, true)
 }

@@ -24,16 +24,24 @@ const (
 // Links signs addresses, so that whoever has one may GET what is there for a
 // while: for media elements and downloads, which send no token.
 type Links struct {
-	key []byte
-	now func() time.Time
+	key  []byte
+	mark string
+	now  func() time.Time
 }
 
 // NewLinks makes links with a key that comes of the secret. Several servers that
 // serve the same meetings have the same secret.
 func NewLinks(secret []byte, now func() time.Time) (*Links, error) {
 	key, err := hkdf.Key(sha256.New, secret, nil, "verbatim links v1", sha256.Size)
-	return &Links{key: key, now: now}, err
+	if err != nil {
+		return nil, err
+	}
+	mark, err := hkdf.Key(sha256.New, secret, nil, "verbatim links mark v1", 12)
+	return &Links{key: key, mark: base64.RawURLEncoding.EncodeToString(mark), now: now}, err
 }
+
+// Mark is the same for all that have the same secret, of which it tells nothing.
+func (l *Links) Mark() string { return l.mark }
 
 // Sign gives the query that makes a link of an address's path, and until when.
 func (l *Links) Sign(path string) (query url.Values, expires time.Time) {
@@ -46,6 +54,11 @@ func (l *Links) Sign(path string) (query url.Values, expires time.Time) {
 
 // Signed reports whether a query claims to make a link.
 func Signed(query url.Values) bool { return query.Has(linkSignature) }
+
+// Link is what of a query makes a link.
+func Link(query url.Values) url.Values {
+	return url.Values{linkExpires: {query.Get(linkExpires)}, linkSignature: {query.Get(linkSignature)}}
+}
 
 // Verify reports whether a query makes a link of the path, and whether its time is
 // over.

@@ -113,7 +113,7 @@ export interface Track extends TrackProgress {
   /** Why it ended, absent while it is live. */
   ended_by?: 'left' | 'replaced' | 'timeout' | 'server';
   started_at: string;
-  audio: 'kept' | 'expired';
+  audio: 'kept' | 'expired' | 'lost';
   audio_expired_at?: string;
 }
 

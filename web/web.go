@@ -51,18 +51,15 @@ var pages = map[string]string{
 
 // Handler serves the pages and their files beside them; the client under
 // "/client/" may be imported by pages of other origins. Anything else is not
-// found. media are the origins of other nodes, to which the audio of a meeting may
-// lead; nil if there are none.
-func Handler(media func(context.Context) []string) http.Handler {
+// found. nodes are the origins of other nodes, at which sessions may be, and to which
+// the audio of a meeting may lead; nil if there are none.
+func Handler(nodes func(context.Context) []string) http.Handler {
 	assets := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a, ok := assets[r.URL.Path]
 		policy := policy
 		if id, of := strings.CutPrefix(r.URL.Path, "/meetings/"); of && id != "" && !strings.Contains(id, "/") {
 			a, ok = assets["meeting"], true
-			if media != nil {
-				policy += "; media-src " + strings.Join(append([]string{"'self'"}, media(r.Context())...), " ")
-			}
 		}
 		if !ok {
 			http.NotFound(w, r)
@@ -72,6 +69,10 @@ func Handler(media func(context.Context) []string) http.Handler {
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
 			return
+		}
+		if nodes != nil && strings.HasPrefix(a.mime, "text/html") {
+			from := strings.Join(append([]string{"'self'"}, nodes(r.Context())...), " ")
+			policy += "; connect-src " + from + "; media-src " + from
 		}
 		h := w.Header()
 		h.Set("Content-Type", a.mime)

@@ -60,14 +60,16 @@ func TestServes(t *testing.T) {
 	}
 }
 
-// The page of a meeting may play what other nodes have, and nothing else may.
-func TestMediaOfOtherNodes(t *testing.T) {
+// Pages may speak to other nodes, where their sessions are, and play what these
+// have; scripts know nothing of them.
+func TestOtherNodes(t *testing.T) {
 	h := Handler(func(context.Context) []string { return []string{"https://n1.example", "https://n2.example:8443"} })
-	for path, want := range map[string]bool{"/meetings/01ABC": true, "/meetings": false, "/": false, "/app.js": false} {
+	const nodes = " 'self' https://n1.example https://n2.example:8443"
+	for path, want := range map[string]bool{"/meetings/01ABC": true, "/meetings": true, "/": true, "/app.js": false} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody))
 		csp := w.Result().Header.Get("Content-Security-Policy")
-		if got := strings.HasSuffix(csp, "; media-src 'self' https://n1.example https://n2.example:8443"); got != want || !strings.HasPrefix(csp, "default-src 'self';") {
+		if got := strings.HasSuffix(csp, "; connect-src"+nodes+"; media-src"+nodes); got != want || !strings.HasPrefix(csp, "default-src 'self';") {
 			t.Errorf("%s: %q", path, csp)
 		}
 	}

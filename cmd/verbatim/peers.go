@@ -4,21 +4,35 @@ import (
 	"context"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"verbatim/pipeline/store"
 )
 
-// peerOrigins are the origins of the nodes of a database, from which a page may play
-// audio; nil if there is only one node. A database that does not answer has none.
+// peersEvery is how old may be what pages are told of the nodes: anybody may ask for
+// them, as often as they like.
+const peersEvery = 5 * time.Second
+
+// peerOrigins are the origins of the nodes of a database, which a page may speak to;
+// nil if there is only one node. A database that does not answer has none.
 func peerOrigins(db *store.Store) func(context.Context) []string {
 	if !db.Shared() {
 		return nil
 	}
-	return func(ctx context.Context) (origins []string) {
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
+	var mu sync.Mutex // guards what follows
+	var origins []string
+	var at time.Time
+	return func(ctx context.Context) []string {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(at) < peersEvery {
+			return origins
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		nodes, err := db.Nodes(ctx)
+		at, origins = time.Now(), nil
 		if err != nil {
 			return nil
 		}

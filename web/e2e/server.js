@@ -36,12 +36,12 @@ async function freeUDP(type = 'udp6') {
 }
 
 export class Server {
-  /** @param {string} name of the log file in artifacts/ */
+  /** @param {string} name of the log file in artifacts/. @param flags a function gets the port */
   static async start(name, ...flags) {
     const s = new Server();
-    s.flags = flags;
     s.data = mkdtempSync(join(tmpdir(), 'verbatim-e2e-'));
     s.port = await freeTCP();
+    s.flags = flags.map((f) => (typeof f === 'function' ? f(s.port) : f));
     s.media = await freeUDP();
     s.url = `http://127.0.0.1:${s.port}/`;
     s.log = createWriteStream(join(artifacts, `${name}.log`));

@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { chromium, firefox, hear, open, slow, until } from './browsers.js';
+import { Balancer, Postgres } from './nodes.js';
 import { Server, artifacts, binary } from './server.js';
 
 const recognizer = join(dirname(binary), 'verbatim-tonecode');
@@ -125,4 +126,45 @@ describe('the recognizer dies, the server dies, the page is reloaded', { concurr
       t.diagnostic(`while the server was down: ${second[0] - first.at(-1) - 1} numbers and pauses`);
     });
   }
+});
+
+describe('a server shuts down, and another one of its database takes over', () => {
+  it('chromium', async () => {
+    const postgres = await Postgres.start();
+    const servers = [];
+    const balancer = await Balancer.start(() => servers);
+    const browser = await browsers.chromium();
+    try {
+      for (const name of ['n1', 'n2']) {
+        const s = await Server.start(`tonecode-${name}`, '--recognizer', `command:${recognizer}`, '--db', postgres.url, '--node', name,
+          '--cors-origin', balancer.url.slice(0, -1), '--node-url', (port) => `http://127.0.0.1:${port}`);
+        servers.push(s);
+      }
+      const page = await open(browser, balancer.url, 'tones');
+      await page.goto(page.address);
+      await page.evaluate(enter);
+      await heard(balancer, 6);
+      await servers[0].down('SIGTERM');
+      await heard(balancer, 6, 2);
+      await page.evaluate(() => window.verbatim.leave());
+      // Its session is at the second server, to which the page of the balancer spoke.
+      await until(async () => {
+        const { meeting } = await balancer.json('v1/rooms/tones');
+        return meeting.participants.every((p) => p.left_at) && meeting.tracks.every((t) => t.ended_by === 'left');
+      }, 'to have left', 5_000);
+      const [first, second] = await transcript(balancer);
+      whole(first, 6);
+      whole(second, 6);
+      // While both sessions were there, what was said went to both.
+      const between = [];
+      for (let n = first.at(-1) + 1; n < second[0]; n++) if (spoken(n)) between.push(n);
+      assert.deepEqual(between, [], 'what nobody heard');
+      assert.deepEqual(page.complaints.filter((c) => !/ERR_|Failed to fetch/.test(c)), []);
+    } finally {
+      await browser.close();
+      balancer.stop();
+      for (const s of servers) await s.stop();
+      await postgres.stop();
+    }
+  });
 });

@@ -41,8 +41,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
-	st := &stream{s: s, w: w, rc: http.NewResponseController(w), sent: map[string]int64{}, over: map[string]bool{}, final: map[string]int64{}}
-	if err := st.resume(r, room); err != nil {
+	st := &stream{
+		s: s, room: room, w: w, rc: http.NewResponseController(w),
+		sent: map[string]int64{}, over: map[string]bool{}, final: map[string]int64{},
+	}
+	if err := st.resume(r); err != nil {
 		return err
 	}
 	if end := callerOf(r).Expires; !end.IsZero() { // the client comes back with a new token
@@ -77,6 +80,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 // stream is one client's event stream.
 type stream struct {
 	s    *Server
+	room string
 	w    http.ResponseWriter
 	rc   *http.ResponseController
 	sent map[string]int64 // per meeting, the number of the last final that was sent
@@ -91,7 +95,7 @@ type stream struct {
 }
 
 // resume reads where the client was. An id of another room counts for nothing.
-func (st *stream) resume(r *http.Request, room string) error {
+func (st *stream) resume(r *http.Request) error {
 	positions := strings.Split(r.Header.Get("Last-Event-ID"), ",")
 	// The latest meetings stand last.
 	for _, at := range positions[max(0, len(positions)-maxPositions):] {
@@ -100,16 +104,28 @@ func (st *stream) resume(r *http.Request, room string) error {
 		if !ok || err != nil || n < 0 {
 			continue // not an id of ours: begin at the beginning
 		}
-		m, err := st.s.cfg.Meetings.Meeting(r.Context(), id)
-		if errors.Is(err, meeting.ErrNotFound) || (err == nil && m.Room != room) {
-			continue
-		}
+		ours, err := st.ours(r.Context(), id)
 		if err != nil {
 			return err
 		}
-		st.sent[id] = n
+		if ours {
+			st.sent[id] = n
+		}
 	}
 	return nil
+}
+
+// ours reports whether there is such a meeting, in the stream's room. Nothing is read
+// of another, whoever names it: a client, or a message of another node.
+func (st *stream) ours(ctx context.Context, id string) (bool, error) {
+	if _, known := st.sent[id]; known {
+		return true, nil
+	}
+	m, err := st.s.cfg.Meetings.Meeting(ctx, id)
+	if errors.Is(err, meeting.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && m.Room == st.room, err
 }
 
 // position is where the client is in every meeting of the room of which more
@@ -262,7 +278,11 @@ func (st *stream) event(r *http.Request, e meeting.Event) error {
 		return st.missed(r)
 	case e.Type == meeting.EventEnded:
 		if end, ok := e.Data.(meeting.Ended); ok && end.State != meeting.StateEnded {
-			if err := st.finals(r.Context(), e.Meeting); err != nil && !errors.Is(err, meeting.ErrNotFound) {
+			ours, err := st.ours(r.Context(), e.Meeting)
+			if ours {
+				err = st.finals(r.Context(), e.Meeting)
+			}
+			if err != nil && !errors.Is(err, meeting.ErrNotFound) {
 				return err
 			}
 			st.forget(e.Meeting)
@@ -285,6 +305,10 @@ func (st *stream) event(r *http.Request, e meeting.Event) error {
 		}
 		if now.Meeting != nil && now.Meeting.ID == e.Meeting {
 			return st.show(r, now)
+		}
+		ours, err := st.ours(r.Context(), e.Meeting)
+		if err != nil || !ours {
+			return err
 		}
 		// The rest of a meeting that was over before the client came.
 		st.sent[e.Meeting] = e.Number - 1

@@ -81,3 +81,25 @@ func TestPreflights(t *testing.T) {
 		}
 	}
 }
+
+// An origin is one site. What is none lets nobody read anything: the parts that ask for
+// it would not understand it alike.
+func TestOriginsThatAreNone(t *testing.T) {
+	for _, o := range []string{"*", "https://*", "https://*.example.org", "null", "app.example.org", "https://app.example.org/", ""} {
+		if CheckOrigin(o) == nil {
+			t.Errorf("%q is taken", o)
+		}
+		s := begin(t, Config{Origins: []string{o, "https://app.example"}})
+		for _, from := range []string{"https://evil.example", "https://evil.example.org", "null"} {
+			if a := s.do(http.MethodGet, "/v1/nothing", "", "Origin", from); a.header.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("with %q, pages of %s may read: %v", o, from, a.header)
+			}
+		}
+		if a := s.do(http.MethodGet, "/v1/nothing", "", "Origin", "https://app.example"); a.header.Get("Access-Control-Allow-Origin") == "" {
+			t.Errorf("with %q, those of the good one may not read", o)
+		}
+	}
+	if err := CheckOrigin("http://localhost:3000"); err != nil {
+		t.Error(err)
+	}
+}

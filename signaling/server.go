@@ -7,6 +7,7 @@ package signaling
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"log/slog"
 	"net"
@@ -126,7 +127,8 @@ type Config struct {
 	NodeURL string
 	// Peers are the other ones; nil: there are none.
 	Peers Peers
-	// Origins are those of other sites whose pages may call the API.
+	// Origins are those of other sites whose pages may call the API, each as
+	// CheckOrigin wants it. Others count for nothing.
 	Origins []string
 	// TrustedProxies are where the reverse proxies are that may say who their
 	// client is (X-Forwarded-For, -Host and -Proto).
@@ -145,6 +147,13 @@ type Server struct {
 
 // New makes a server.
 func New(cfg Config) *Server {
+	cfg.Origins = slices.DeleteFunc(slices.Clone(cfg.Origins), func(o string) bool {
+		err := CheckOrigin(o)
+		if err != nil {
+			cfg.Logger.Error("ignoring an origin", "origin", o, "err", err)
+		}
+		return err != nil
+	})
 	return &Server{
 		cfg: cfg, gate: newGate(cfg.Limits), alive: newChecks(cfg.Logger, cfg.Alive), ready: newChecks(cfg.Logger, cfg.Ready),
 	}
@@ -306,12 +315,20 @@ func LoopbackName(hostport string) bool {
 func (s *Server) origin(next http.Handler) http.Handler {
 	p := http.NewCrossOriginProtection()
 	for _, o := range s.cfg.Origins {
-		if err := p.AddTrustedOrigin(o); err != nil {
-			s.cfg.Logger.Warn("ignoring an origin", "origin", o, "err", err)
-		}
+		_ = p.AddTrustedOrigin(o) // CheckOrigin has done so
 	}
 	p.SetDenyHandler(s.handle(func(http.ResponseWriter, *http.Request) error { return foreignOrigin() }))
 	return p.Handler(next)
+}
+
+// CheckOrigin says what is wrong with an origin for Config.Origins. It is one site: the
+// parts of this package that ask for it would each understand a * differently, and one
+// of them as every site there is.
+func CheckOrigin(origin string) error {
+	if strings.Contains(origin, "*") {
+		return errors.New("it is one origin such as https://app.example.org; there is none for all or some of them")
+	}
+	return http.NewCrossOriginProtection().AddTrustedOrigin(origin)
 }
 
 func foreignOrigin() *Problem {

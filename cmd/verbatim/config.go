@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"verbatim/internal/config"
 	"verbatim/pipeline/recording"
 	"verbatim/pipeline/store"
+	"verbatim/signaling"
 )
 
 // configCmd looks at the configuration of a server without starting one.
@@ -164,7 +164,7 @@ func (c *serveCmd) checkAuth() error {
 func (c *serveCmd) checkOrigins() error {
 	var errs []error
 	for _, o := range c.CORSOrigin {
-		if err := http.NewCrossOriginProtection().AddTrustedOrigin(o); err != nil {
+		if err := signaling.CheckOrigin(o); err != nil {
 			errs = append(errs, fmt.Errorf("--cors-origin %s: %w", o, err))
 		}
 	}

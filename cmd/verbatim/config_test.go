@@ -107,6 +107,7 @@ func TestConfigCheck(t *testing.T) {
 		"no secret":          {[]string{"--webhook", "https://example.org"}, []string{"VERBATIM_WEBHOOK_SECRET"}},
 		"ice":                {[]string{"--ice-server", "http://x"}, []string{"--ice-server, number 1"}},
 		"origin":             {[]string{"--cors-origin", "example.org"}, []string{"--cors-origin example.org"}},
+		"all origins":        {[]string{"--cors-origin", "*"}, []string{"--cors-origin *"}},
 		"recordings":         {[]string{"--recordings", "ftp://x"}, []string{"--recordings: "}},
 		"data":               {[]string{"--data", exampleFile}, []string{"is no folder"}},
 		"auth":               {[]string{"--auth-secret-file", "/nowhere"}, []string{"--auth-secret-file: "}},

@@ -92,6 +92,9 @@ func tune() {
 // Run serves until ctx ends, then drains.
 func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	tune()
+	if err := c.checkOrigins(); err != nil {
+		return err
+	}
 	listener, loopback, err := c.listen(ctx)
 	if err != nil {
 		return err

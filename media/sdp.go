@@ -143,6 +143,11 @@ func ParseOffer(text string) (Offer, error) {
 			return Offer{}, fmt.Errorf("%w: it has no a=%s", ErrMalformedOffer, key)
 		}
 	}
+	for _, a := range slices.Concat(d.Attributes, m.Attributes) {
+		if err := checkCredential(a.Key, a.Value); err != nil {
+			return Offer{}, fmt.Errorf("%w: %w", ErrMalformedOffer, err)
+		}
+	}
 	for _, dir := range []string{"recvonly", "inactive"} {
 		_, inMedia := m.Attribute(dir)
 		_, inSession := d.Attribute(dir)
@@ -173,12 +178,12 @@ func ParseOffer(text string) (Offer, error) {
 	return o, nil
 }
 
-// senders counts the tracks of one media section by their msid.
+// senders counts the tracks of one media section by their msid. There may be thousands.
 func senders(m *sdp.MediaDescription) int {
-	var ids []string
+	ids := map[string]bool{}
 	for _, a := range m.Attributes {
-		if a.Key == "msid" && !slices.Contains(ids, a.Value) {
-			ids = append(ids, a.Value)
+		if a.Key == "msid" {
+			ids[a.Value] = true
 		}
 	}
 	return len(ids)

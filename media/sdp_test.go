@@ -2,8 +2,12 @@ package media
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/pion/sdp/v3"
 )
 
 // head is the session part of an offer with what WebRTC needs.
@@ -36,6 +40,12 @@ func TestParseOffer(t *testing.T) {
 		{"sendrecv by default", head + strings.Replace(chromium, "a=sendonly\r\n", "", 1), nil},
 		{"not SDP", "hello", ErrMalformedOffer},
 		{"no fingerprint", strings.Replace(head, "a=fingerprint", "a=nothing", 1) + chromium, ErrMalformedOffer},
+		{"a ufrag that is another protocol's", strings.Replace(head, "ufrag:abcd", "ufrag:GET / HTTP/1.0", 1) + chromium, ErrMalformedOffer},
+		{"a ufrag that fills datagrams", strings.Replace(head, "ufrag:abcd", "ufrag:"+strings.Repeat("a", 257), 1) + chromium, ErrMalformedOffer},
+		{"the same for the section", head + chromium + "a=ice-ufrag:" + strings.Repeat("a", 257) + "\r\n", ErrMalformedOffer},
+		{"a short ufrag", strings.Replace(head, "ufrag:abcd", "ufrag:abc", 1) + chromium, ErrMalformedOffer},
+		{"a short password", strings.Replace(head, "pwd:0123456789", "pwd:", 1) + chromium, ErrMalformedOffer},
+		{"long credentials", strings.Replace(strings.Replace(head, "ufrag:abcd", "ufrag:"+strings.Repeat("a", 256), 1), "pwd:0", "pwd:"+strings.Repeat("0", 235), 1) + chromium, nil},
 		{"no media", head, ErrUnsupportedMedia},
 		{"video", head + strings.Replace(chromium, "m=audio", "m=video", 1), ErrUnsupportedMedia},
 		{"audio and video", head + chromium + "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n", ErrUnsupportedMedia},
@@ -130,6 +140,23 @@ func answerTo(t *testing.T, cfg Config, offer string) (answer string, pts payloa
 		t.Error(err)
 	}
 	return a.SDP, s.payloads
+}
+
+// What it takes to count tracks grows with them, and not with their square: that would
+// be half a minute here.
+func TestCountingTracks(t *testing.T) {
+	var m sdp.MediaDescription
+	const n = 200_000
+	for i := range n {
+		m.Attributes = append(m.Attributes, sdp.NewAttribute("msid", strconv.Itoa(i%(n-1))))
+	}
+	began := time.Now()
+	if got := senders(&m); got != n-1 {
+		t.Errorf("%d tracks", got)
+	}
+	if d := time.Since(began); d > 2*time.Second {
+		t.Errorf("it took %v", d)
+	}
 }
 
 func FuzzParseOffer(f *testing.F) {

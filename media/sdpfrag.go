@@ -86,17 +86,26 @@ func ParseFragment(text string) (Fragment, error) {
 	return f, nil
 }
 
-// checkCredentials holds them to RFC 8839, 5.4: what we put into STUN messages
-// is then of a bounded size and nobody else's protocol.
+// checkCredentials holds them to their form.
 func (s *section) checkCredentials() error {
 	if s.pwd != "" && s.ufrag == "" {
 		return fmt.Errorf("%w: it has an ice-pwd without an ice-ufrag", ErrMalformedFragment)
 	}
-	if s.ufrag != "" && !iceChars(s.ufrag, 4) {
-		return fmt.Errorf("%w: an ice-ufrag is 4 to 256 letters, digits, + and /", ErrMalformedFragment)
+	for key, value := range map[string]string{"ice-ufrag": s.ufrag, "ice-pwd": s.pwd} {
+		if err := checkCredential(key, value); value != "" && err != nil {
+			return fmt.Errorf("%w: %w", ErrMalformedFragment, err)
+		}
 	}
-	if s.pwd != "" && !iceChars(s.pwd, 22) {
-		return fmt.Errorf("%w: an ice-pwd is 22 to 256 letters, digits, + and /", ErrMalformedFragment)
+	return nil
+}
+
+// checkCredential holds the value of an attribute to RFC 8839, 5.4, if it is a
+// credential of ICE: what we put into STUN messages, to wherever a client says, is then
+// of a bounded size and nobody else's protocol.
+func checkCredential(key, value string) error {
+	least := map[string]int{"ice-ufrag": 4, "ice-pwd": 22}[key]
+	if least > 0 && !iceChars(value, least) {
+		return fmt.Errorf("an %s is %d to 256 letters, digits, + and /", key, least)
 	}
 	return nil
 }

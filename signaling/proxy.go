@@ -25,7 +25,7 @@ func (s *Server) forwarded(next http.Handler) http.Handler {
 		}
 		proto := strings.ToLower(last(r.Header.Values("X-Forwarded-Proto")))
 		r = r.Clone(context.WithValue(r.Context(), overTLS{}, proto == "https"))
-		if ip := s.farthest(r.Header.Values("X-Forwarded-For")); ip.IsValid() {
+		if ip := s.farthest(clientIP(r), r.Header.Values("X-Forwarded-For")); ip.IsValid() {
 			r.RemoteAddr = netip.AddrPortFrom(ip, 0).String()
 		}
 		if host := last(r.Header.Values("X-Forwarded-Host")); validHost(host) {
@@ -55,15 +55,17 @@ func (s *Server) trusted(ip netip.Addr) bool {
 
 // farthest is the first address, from the end of the list to its beginning, that
 // is no trusted proxy's: each of them adds the one before it, and what stands
-// further left is the client's own word. What is no address ends the list.
-func (s *Server) farthest(values []string) (ip netip.Addr) {
+// further left is the client's own word. What is no address ends the list. So does a
+// machine's own address before what is none: that machine is not this one, whose own
+// address is not limited.
+func (s *Server) farthest(from netip.Addr, values []string) (ip netip.Addr) {
 	hops := strings.Split(strings.Join(values, ","), ",")
 	for _, hop := range slices.Backward(hops) {
 		next, ok := parseHop(strings.TrimSpace(hop))
-		if !ok {
+		if !ok || next.IsLoopback() && !from.IsLoopback() {
 			return ip
 		}
-		if ip = next; !s.trusted(ip) {
+		if ip, from = next, next; !s.trusted(ip) {
 			return ip
 		}
 	}

@@ -238,17 +238,17 @@ func (s *Server) links(w http.ResponseWriter, r *http.Request) error {
 		return problem(http.StatusBadRequest, "bad-links", `Send {"paths": ["/v1/meetings/…/audio.flac", …]}, 1 to 100 of them.`)
 	}
 	routes := chi.RouteContext(r.Context()).Routes
-	links, known := make([]link, 0, len(ask.Paths)), ""
+	links, may := make([]link, 0, len(ask.Paths)), map[string]bool{} // each meeting is looked up once
 	for _, path := range ask.Paths {
 		at := chi.NewRouteContext()
 		if !routes.Match(at, http.MethodGet, path) || !files[at.RoutePattern()] {
 			return problem(http.StatusBadRequest, "bad-links", "Links are made for transcripts and audio of meetings, by the path of their address.")
 		}
-		if id := at.URLParam("meeting"); id != known { // mostly all are of one
+		if id := at.URLParam("meeting"); !may[id] {
 			if err := s.mayInMeeting(w, r, auth.Listen, id); err != nil {
 				return err
 			}
-			known = id
+			may[id] = true
 		}
 		query, expires := s.cfg.Links.Sign(path)
 		links = append(links, link{Path: path, URL: path + "?" + query.Encode(), ExpiresAt: expires})

@@ -242,7 +242,7 @@ func (s *Server) HTTPServer(ctx context.Context) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+		ErrorLog:          ErrorLog(s.cfg.Logger),
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"verbatim/internal/certs"
+	"verbatim/signaling"
 )
 
 // tlsFlags are about the way to the server: its certificates, or the proxy that
@@ -99,7 +100,7 @@ func servePlain(ctx context.Context, addr string, h http.Handler, log *slog.Logg
 	}
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
-		IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10, ErrorLog: signaling.ErrorLog(log),
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -66,6 +66,24 @@ func signed(t *testing.T, method jwt.SigningMethod, key any, kid string, c jwt.M
 	return s
 }
 
+func TestCriticalHeaders(t *testing.T) {
+	v := verifier(t, Config{Secret: secret})
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, good(nil))
+	for _, c := range []struct {
+		name string
+		ok   bool
+	}{{"other", true}, {"crit", false}} {
+		token.Header[c.name] = []string{"b64"}
+		text, err := token.SignedString(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Verify(t.Context(), text); (err == nil) != c.ok || err != nil && !errors.Is(err, errCritical) {
+			t.Errorf("with %s in the header: %v", c.name, err)
+		}
+	}
+}
+
 func TestWhichTokensAreAccepted(t *testing.T) {
 	v := verifier(t, Config{Secret: secret, Issuer: "https://issuer.example"})
 	from := func(change func(c map[string]any)) jwt.MapClaims {

@@ -151,14 +151,26 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
+// errCritical: whoever does not understand what crit lists has to refuse the token (RFC
+// 7515, 4.1.11), and the library looks at none of it.
+var errCritical = errors.New("its header has crit, of which nothing is understood")
+
 // Verify says who a token is for. Errors are ErrExpired, ErrUnavailable or say what
 // is wrong with the token, without repeating any of it but names.
 func (v *Verifier) Verify(ctx context.Context, token string) (Caller, error) {
 	var claims Claims
-	_, err := v.parser.ParseWithClaims(token, &claims, v.keys(ctx))
+	key := v.keys(ctx)
+	_, err := v.parser.ParseWithClaims(token, &claims, func(t *jwt.Token) (any, error) {
+		if _, critical := t.Header["crit"]; critical {
+			return nil, errCritical
+		}
+		return key(t)
+	})
 	switch {
 	case err == nil:
 		return claims.caller(), nil
+	case errors.Is(err, errCritical):
+		return Caller{}, errCritical
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return Caller{}, ErrExpired
 	case errors.Is(err, jwt.ErrTokenMalformed):

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
@@ -238,7 +239,7 @@ func (s *screen) show(e whipclient.Event) {
 	if err := json.Unmarshal(e.Data, &seg); err != nil || !s.shows(seg.Participant.ID) || seg.Text == "" {
 		return
 	}
-	text := fmt.Sprintf("%s: %s", cmp.Or(seg.Participant.Name, seg.Participant.ID), seg.Text)
+	text := plain(fmt.Sprintf("%s: %s", cmp.Or(seg.Participant.Name, seg.Participant.ID), seg.Text))
 	if seg.Final {
 		fmt.Fprintf(s.out, "%s\n", s.over(text))
 		s.line = 0
@@ -252,6 +253,16 @@ func (s *screen) show(e whipclient.Event) {
 		s.line = len([]rune(text))
 		fmt.Fprint(s.out, over)
 	}
+}
+
+// plain is text of others without what a terminal would obey.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // over writes text over the interim on the line.

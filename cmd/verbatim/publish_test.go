@@ -2,10 +2,12 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"verbatim/pipeline/meeting"
+	"verbatim/signaling/whipclient"
 )
 
 func TestPublishFailsWithoutServer(t *testing.T) {
@@ -34,5 +36,21 @@ func TestPublishSaysThatItsTrackHadEnded(t *testing.T) {
 		if err := taken(track, 7_001*ticksPerMS); err != nil {
 			t.Errorf("%q: %v", by, err)
 		}
+	}
+}
+
+// What others are called and say is shown, and not obeyed by the terminal.
+func TestScreenShowsWhatTerminalsObey(t *testing.T) {
+	var out strings.Builder
+	s := &screen{out: &out, mine: map[string]bool{"eve": true}}
+	data, err := json.Marshal(map[string]any{
+		"participant": map[string]string{"id": "eve", "name": "Eve\x1b[2J"}, "text": "hi\x1b]0;owned\x07\nthere\u009b31m", "final": true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.show(whipclient.Event{Type: meeting.EventCaption, Data: data})
+	if got, want := out.String(), "Eve [2J: hi ]0;owned  there 31m\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

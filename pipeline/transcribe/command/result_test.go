@@ -54,6 +54,9 @@ func TestParser(t *testing.T) {
 		{"not JSON", []string{`Loading model...`}, nil, `not a JSON object`},
 		{"not an object", []string{`[1]`}, nil, `not a JSON object`},
 		{"wrong kind of field", []string{`{"type":"final","start":"1","end":2}`}, nil, "not as agreed"},
+		{"cut off", []string{`{"type":"final","start":1,"end":2,"text":"a secre`}, nil, "not a JSON object"},
+		{"words of a wrong kind", []string{`{"type":"final","start":1,"end":2,"text":"a secret","words":["secret"]}`}, nil, "not as agreed"},
+		{"a secret without an end", []string{`{"type":"final","start":1,"text":"a secret"}`}, nil, "not shown"},
 		{"long garbage", []string{strings.Repeat("x", 1000)}, nil, `xxx"…`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -66,6 +69,9 @@ func TestParser(t *testing.T) {
 					got = append(got, r)
 				}
 				last = err
+			}
+			if last != nil && strings.Contains(last.Error(), "secre") {
+				t.Errorf("what was said is in the error: %v", last)
 			}
 			if !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)

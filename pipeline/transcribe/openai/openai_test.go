@@ -174,6 +174,9 @@ func TestAnswersThatAreNone(t *testing.T) {
 		{"408", 408, "", ``, failed, 0, "408"},
 		{"an error under 200", 200, "", `{"error":"failed to process audio of ` + secret + `"}`, failed, 0, "failed to process audio of (the key)"},
 		{"garbage", 200, "", "\x00\xff", failed, 0, "not as expected"},
+		{"an error beside text", 200, "", `{"error":{"message":"out of memory"},"text":"sk-sec"}`, failed, 0, "out of memory"},
+		{"what was said, in another form", 200, "", `{"text":["sk-sec"]}`, failed, 0, "not shown"},
+		{"what was said, cut off", 200, "", `{"segments":[{"words":[{"word":"sk-sec`, failed, 0, "not shown"},
 		{"too long", 200, "", strings.Repeat(" ", maxBody+1), failed, 0, "longer than"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -84,9 +84,20 @@ func (r *Recognizer) post(ctx context.Context, pcm []int16, previous, format str
 		return res, r.refusal(resp, answer, format, key, time.Now())
 	}
 	if res, err = parse(answer, len(pcm)); err != nil {
-		return res, fmt.Errorf("the answer of %s %w: %s", r.url, err, message(hide(answer, key)))
+		return res, fmt.Errorf("the answer of %s %w: %s", r.url, err, shown(answer, key))
 	}
 	return res, nil
+}
+
+// shown is what an error repeats of an answer that cannot be understood. Errors are
+// logged, and what was said does not belong there.
+func shown(answer []byte, key string) string {
+	answer = hide(answer, key)
+	said := message(answer)
+	if said == utterance.Quote(string(answer)) && (bytes.Contains(answer, []byte(`"text"`)) || bytes.Contains(answer, []byte(`"word"`))) {
+		return fmt.Sprintf("%d bytes, not shown, as there is text in them", len(answer))
+	}
+	return said
 }
 
 // timely is err, or that time ran out, which net/http says in many ways.

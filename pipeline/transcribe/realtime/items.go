@@ -7,6 +7,9 @@ import (
 	"verbatim/pipeline/transcribe"
 )
 
+// maxText bounds what is shown of an utterance before it has its text, in bytes.
+const maxText = 16 << 10
+
 // item is an utterance or a silence.
 type item struct {
 	id         string // "" until the server has told
@@ -101,7 +104,7 @@ func (q *items) delta(id, text string) (r transcribe.Result, ok bool) {
 		i = q.queue[n-1]
 		i.id = id
 	}
-	if i == nil || i.answered {
+	if i == nil || i.answered || len(i.text)+len(text) > maxText {
 		return r, false
 	}
 	i.text += text

@@ -17,6 +17,25 @@ func texts(results []transcribe.Result) string {
 	return strings.Join(all, "|")
 }
 
+// A server that never ends an utterance makes no memory of it.
+func TestDeltasWithoutEnd(t *testing.T) {
+	var q items
+	q.begin(0)
+	for range 1000 {
+		q.delta("a", strings.Repeat("x", 1000))
+	}
+	if n := len(q.queue[0].text); n == 0 || n > maxText {
+		t.Errorf("%d bytes are kept", n)
+	}
+	q.commit(0, 1000)
+	if !q.completed("a", strings.Repeat("y", 2*maxText)) {
+		t.Error("its text is refused")
+	}
+	if got, _, _ := q.due(); len(got) != 1 || len(got[0].Text) != 2*maxText {
+		t.Errorf("%d finals", len(got))
+	}
+}
+
 func TestItemsAreOrdered(t *testing.T) {
 	var q items
 	for i := range int64(3) {

@@ -103,3 +103,40 @@ func TestOriginsThatAreNone(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A page of another site has nothing read of a server on loopback that asks nobody who
+// they are, although it could not see what.
+func TestPagesThatSpy(t *testing.T) {
+	const app = "https://app.example"
+	for _, c := range []struct {
+		name, path         string
+		origins            []string
+		site, mode, dest   string
+		origin  string
+		refused bool
+	}{
+		{name: "its own page", path: "/v1/nothing", site: "same-origin", mode: "cors", dest: "empty"},
+		{name: "a program", path: "/v1/nothing"},
+		{name: "typed into the address bar", path: "/v1/nothing", site: "none", mode: "navigate", dest: "document"},
+		{name: "a link", path: "/v1/nothing", site: "cross-site", mode: "navigate", dest: "document"},
+		{name: "a frame", path: "/v1/nothing", site: "cross-site", mode: "navigate", dest: "iframe", refused: true},
+		{name: "a script", path: "/v1/search?q=a", site: "cross-site", mode: "no-cors", dest: "script", refused: true},
+		{name: "a player", path: "/v1/meetings/a/audio.flac", site: "cross-site", mode: "no-cors", dest: "audio", refused: true},
+		{name: "fetch", path: "/v1/nothing", site: "cross-site", mode: "cors", dest: "empty", origin: app, refused: true},
+		{name: "fetch by a page that may", path: "/v1/nothing", origins: []string{app}, site: "cross-site", mode: "cors", dest: "empty", origin: app},
+		{name: "fetch by another", path: "/v1/nothing", origins: []string{app}, site: "cross-site", mode: "cors", dest: "empty", origin: "https://evil.example", refused: true},
+		{name: "a player of a page that may", path: "/v1/nothing", origins: []string{app}, site: "cross-site", mode: "no-cors", dest: "audio"},
+		{name: "what is for all", path: "/openapi.yaml", site: "cross-site", mode: "cors", dest: "empty", origin: app},
+	} {
+		s := begin(t, Config{Origins: c.origins})
+		var headers []string
+		for k, v := range map[string]string{"Sec-Fetch-Site": c.site, "Sec-Fetch-Mode": c.mode, "Sec-Fetch-Dest": c.dest, "Origin": c.origin} {
+			if v != "" {
+				headers = append(headers, k, v)
+			}
+		}
+		if a := s.do(http.MethodGet, c.path, "", headers...); (a.kind == "foreign-origin") != c.refused || c.refused && a.status != http.StatusForbidden {
+			t.Errorf("%s: %d %s", c.name, a.status, a.body)
+		}
+	}
+}

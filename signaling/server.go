@@ -318,7 +318,32 @@ func (s *Server) origin(next http.Handler) http.Handler {
 		_ = p.AddTrustedOrigin(o) // CheckOrigin has done so
 	}
 	p.SetDenyHandler(s.handle(func(http.ResponseWriter, *http.Request) error { return foreignOrigin() }))
-	return p.Handler(next)
+	next = p.Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.spied(r) {
+			foreignOrigin().write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// spied reports whether a page of another site has had the API of a server that asks
+// nobody who they are read something, be it that it cannot see the answer: how long it
+// takes to search for a word tells whether it was said. A person who follows a link, and
+// pages of Config.Origins, are none of these. Browsers say who asks (Fetch Metadata).
+func (s *Server) spied(r *http.Request) bool {
+	if !s.cfg.Loopback || s.cfg.Tokens != nil || r.Header.Get("Sec-Fetch-Site") != "cross-site" || !strings.HasPrefix(r.URL.Path, "/v1/") {
+		return false
+	}
+	if r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document" {
+		return false
+	}
+	from := r.Header.Get("Origin")
+	if from == "" { // an <audio>, say: it is not told of which page
+		return len(s.cfg.Origins) == 0
+	}
+	return !slices.Contains(s.cfg.Origins, from)
 }
 
 // CheckOrigin says what is wrong with an origin for Config.Origins. It is one site: the

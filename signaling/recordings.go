@@ -54,13 +54,13 @@ func (s *Server) recording(w http.ResponseWriter, r *http.Request, rec meeting.R
 	out := &patientWriter{ResponseWriter: w, mime: mime, name: name, made: rec.Kept == nil}
 	if rec.Kept == nil && r.Method == http.MethodHead {
 		head := headWriter{p: out}
-		if err := rec.Write(&head); err != nil && !head.answered {
+		if err := s.turn(r).make(&head, rec.Write); err != nil && !head.answered {
 			return err
 		}
 		return nil
 	}
 	if rec.Kept == nil {
-		return rec.Write(out)
+		return s.turn(r).make(out, rec.Write)
 	}
 	defer rec.Kept.Close()
 	out.describe()
@@ -142,8 +142,13 @@ func (n *notingReader) Read(b []byte) (int, error) {
 // track that goes on it is what has arrived.
 func (s *Server) wav(w http.ResponseWriter, r *http.Request) error {
 	id, track := chi.URLParam(r, "meeting"), chi.URLParam(r, "track")
+	turn := s.turn(r)
 	file, err := openWAV(func() (int64, iter.Seq2[audio.Frame, error], error) {
-		return s.cfg.Transcripts.Audio(r.Context(), id, track)
+		samples, frames, err := s.cfg.Transcripts.Audio(r.Context(), id, track)
+		if err != nil {
+			return 0, nil, err
+		}
+		return samples, turn.share(frames), nil
 	}, func() { _ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience)) })
 	if err != nil {
 		return err
@@ -156,5 +161,5 @@ func (s *Server) wav(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Type", "audio/wav")
 	h.Set("Cache-Control", "no-store")
 	h.Set("ETag", fmt.Sprintf(`"%s-%d"`, track, file.samples))
-	return serveContent(w, r, time.Time{}, file)
+	return serveContent(w, r, time.Time{}, turnReader{file, turn})
 }

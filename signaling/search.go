@@ -24,7 +24,12 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, next, err := s.cfg.Transcripts.Search(r.Context(), text, room, limit, q.Get("cursor"))
+	var found []meeting.Found
+	var next string
+	err = s.read(r, func() (err error) {
+		found, next, err = s.cfg.Transcripts.Search(r.Context(), text, room, limit, q.Get("cursor"))
+		return err
+	})
 	if err != nil {
 		return badCursor(err)
 	}

@@ -139,6 +139,7 @@ type Config struct {
 type Server struct {
 	cfg      Config
 	gate     *gate
+	costly   costly
 	draining atomic.Bool
 	turned   turnedAway
 
@@ -155,7 +156,7 @@ func New(cfg Config) *Server {
 		return err != nil
 	})
 	return &Server{
-		cfg: cfg, gate: newGate(cfg.Limits), alive: newChecks(cfg.Logger, cfg.Alive), ready: newChecks(cfg.Logger, cfg.Ready),
+		cfg: cfg, gate: newGate(cfg.Limits), costly: newCostly(), alive: newChecks(cfg.Logger, cfg.Alive), ready: newChecks(cfg.Logger, cfg.Ready),
 	}
 }
 

@@ -4,13 +4,19 @@ import (
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
+
+	"verbatim/pipeline/insight"
 )
 
 // maxStats is the most meetings that one report on a room reads.
 const maxStats = 50
 
 func (s *Server) meetingStats(w http.ResponseWriter, r *http.Request) error {
-	report, err := s.cfg.Insight.MeetingStats(r.Context(), chi.URLParam(r, "meeting"))
+	var report insight.MeetingReport
+	err := s.read(r, func() (err error) {
+		report, err = s.cfg.Insight.MeetingStats(r.Context(), chi.URLParam(r, "meeting"))
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -22,7 +28,11 @@ func (s *Server) roomStats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	report, err := s.cfg.Insight.RoomStats(r.Context(), chi.URLParam(r, "room"), limit, r.URL.Query().Get("cursor"))
+	var report insight.RoomReport
+	err = s.read(r, func() (err error) {
+		report, err = s.cfg.Insight.RoomStats(r.Context(), chi.URLParam(r, "room"), limit, r.URL.Query().Get("cursor"))
+		return err
+	})
 	if err != nil {
 		return badCursor(err)
 	}

@@ -28,7 +28,11 @@ func (s *Server) transcript(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return problem(http.StatusNotFound, "no-format", "Transcripts come as json, vtt, srt and txt.")
 	}
-	doc, err := s.cfg.Transcripts.Transcript(r.Context(), chi.URLParam(r, "meeting"))
+	var doc transcript.Document
+	err := s.read(r, func() (err error) {
+		doc, err = s.cfg.Transcripts.Transcript(r.Context(), chi.URLParam(r, "meeting"))
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,10 @@ const (
 	// process is busy, half a second of 1,000 sessions. Linux counts a kilobyte or
 	// so for each, and gives at most net.core.rmem_max.
 	socketBuffer = 8 << 20
+	// kept is for how long an address stays with the session that has answered a check
+	// from it. Clients check what they use every 2 to 6 s (RFC 7675, 5.1), and one that
+	// is started anew at an old port replaces its session, or waits that long.
+	kept = 10 * time.Second
 	// What an ICE session may get of STUN for long, and at once. Each costs a
 	// signature or two; browsers send one per 50 ms, and a few later on.
 	maxSTUN, stunBurst = 100, 300
@@ -39,7 +43,8 @@ const (
 // else by the address that it comes from. An address belongs to the session
 // that first sent something there, until another one answers a check from it,
 // whose password was right then: naming another client's address as a candidate
-// takes nothing away from it.
+// takes nothing away from it. Nor does sending checks from there, which takes no more
+// than a forged source: who has answered one from an address lately keeps it.
 //
 // One goroutine reads the socket; Close ends it.
 type mux struct {
@@ -290,15 +295,20 @@ func (m *mux) claim(c *muxConn, to netip.AddrPort, b []byte) *tcpConn {
 	if tcp := c.tcp[to]; tcp != nil {
 		return tcp
 	}
-	owner := m.byAddr[to]
-	if owner == c || c.isClosed() || (owner != nil && stunType(b) != stunResponse) {
+	owner, answer := m.byAddr[to], stunType(b) == stunResponse
+	if c.isClosed() || owner != nil && !answer {
 		return nil
 	}
-	if owner != nil {
+	if owner != nil && owner != c {
+		if owner.s != c.s && time.Since(owner.addrs[to]) < kept {
+			return nil
+		}
 		delete(owner.addrs, to)
 	}
-	m.byAddr[to] = c
-	c.addrs[to] = struct{}{}
+	m.byAddr[to], c.addrs[to] = c, time.Time{}
+	if answer {
+		c.addrs[to] = time.Now()
+	}
 	return nil
 }
 
@@ -342,7 +352,7 @@ func (m *mux) conn(ufrag string, s *Session) (*muxConn, error) {
 	if c == nil {
 		c = &muxConn{
 			m: m, s: s, name: ufrag, queue: make(chan datagram, muxQueue), stun: rate.NewLimiter(maxSTUN, stunBurst),
-			closed: make(chan struct{}), addrs: map[netip.AddrPort]struct{}{},
+			closed: make(chan struct{}), addrs: map[netip.AddrPort]time.Time{},
 		}
 		m.byName[ufrag] = c
 	}
@@ -409,7 +419,7 @@ type muxConn struct {
 	stun   *rate.Limiter
 	closed chan struct{}
 	once   sync.Once
-	addrs  map[netip.AddrPort]struct{} // guarded by m.mu, as tcp
+	addrs  map[netip.AddrPort]time.Time // of the last check from it that was answered; guarded by m.mu, as tcp
 	tcp    map[netip.AddrPort]*tcpConn // by the client's address; nil for none
 }
 

@@ -121,6 +121,50 @@ func TestDatagramsFindTheirSession(t *testing.T) {
 	}
 }
 
+// Whoever forges another client's address in checks of a session of their own does not
+// get what that client sends, nor keep it from its session.
+func TestForgedChecksTakeNothing(t *testing.T) {
+	w := newMuxWorld(t)
+	conns := [2]*muxConn{}
+	for i, name := range []string{"victim", "attacker"} {
+		c, err := w.m.conn(name, &Session{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns[i] = c
+	}
+	victim, attacker := conns[0], conns[1]
+	answer := func(c *muxConn) {
+		w.send(0, check(c.name))
+		w.gets(c, check(c.name), 0)
+		if _, err := c.WriteToAddrPort(response(), w.addr(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	media := []byte{0x80, 111, 1, 2, 3}
+	answer(victim)
+	for range 3 {
+		answer(attacker)
+		w.send(0, media)
+		w.gets(victim, media, 0)
+	}
+	// A client that has stopped to check, and one that has been started anew there.
+	w.m.mu.Lock()
+	victim.addrs[w.addr(0)] = time.Now().Add(-kept)
+	w.m.mu.Unlock()
+	answer(attacker)
+	w.send(0, media)
+	w.gets(attacker, media, 0)
+	// Another ICE session of the same client takes over at once: ICE was restarted.
+	again, err := w.m.conn("again", attacker.s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer(again)
+	w.send(0, media)
+	w.gets(again, media, 0)
+}
+
 // A session that takes nothing in, or is sent too much STUN, costs the others
 // nothing.
 func TestQueuesAreBounded(t *testing.T) {

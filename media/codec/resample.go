@@ -153,8 +153,10 @@ func kaiser(x float64) float64 {
 	if x <= -1 || x >= 1 {
 		return 0
 	}
-	return bessel(kaiserBeta*math.Sqrt(1-x*x)) / bessel(kaiserBeta)
+	return bessel(kaiserBeta*math.Sqrt(1-x*x)) / besselBeta
 }
+
+var besselBeta = bessel(kaiserBeta)
 
 // bessel is the modified Bessel function of the first kind of order 0.
 func bessel(x float64) float64 {

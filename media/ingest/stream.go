@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"encoding/binary"
+	"fmt"
 	"time"
 
 	"verbatim/media/audio"
@@ -31,7 +32,7 @@ const (
 // whatever came before it: rounding never adds up.
 type stream struct {
 	rate      int
-	resampler *codec.Resampler // nil: the client sends 16 kHz
+	resampler *codec.Resampler // made with the first audio; nil: the client sends 16 kHz
 
 	timeline audio.Timeline // its timestamps are 16 kHz
 	late     time.Duration  // how long before the first message sample 0 was, by the client
@@ -57,14 +58,13 @@ type mark struct {
 	counter int64
 }
 
+// newStream costs little: the filter of an unusual rate takes milliseconds to make, which
+// is nothing to be had for a hello alone.
 func newStream(rate int, late time.Duration) (*stream, error) {
-	s := &stream{rate: rate, late: late}
-	if rate == audio.FrameRate {
-		return s, nil
+	if rate < codec.MinRate || rate > codec.MaxRate {
+		return nil, fmt.Errorf("a stream of %d Hz", rate)
 	}
-	var err error
-	s.resampler, err = codec.NewResampler(rate, audio.FrameRate)
-	return s, err
+	return &stream{rate: rate, late: late}, nil
 }
 
 // position is where the client's sample lies on the 16 kHz timeline.
@@ -84,6 +84,13 @@ func (s *stream) push(now time.Time, counter int64, pcm []byte, emit func(audio.
 	}
 	if n == 0 {
 		return
+	}
+	if s.resampler == nil && s.rate != audio.FrameRate {
+		r, err := codec.NewResampler(s.rate, audio.FrameRate)
+		if err != nil {
+			return // newStream has looked: it takes all rates between these
+		}
+		s.resampler = r
 	}
 	if s.began.IsZero() {
 		s.began = now.Add(-s.late)

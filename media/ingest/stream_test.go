@@ -362,3 +362,21 @@ func BenchmarkPush(b *testing.B) {
 		})
 	}
 }
+
+// The filter of an unusual rate is made for audio, not for whoever says hello.
+func TestFilterIsMadeForAudio(t *testing.T) {
+	s, err := newStream(47_999, 0)
+	if err != nil || s.resampler != nil {
+		t.Fatalf("%v, %v", s.resampler, err)
+	}
+	r := &recorder{t: t}
+	s.push(t0, 0, pcm(0, 4800), r.emit)
+	if s.resampler == nil || len(r.packets) == 0 {
+		t.Errorf("%d packets, filter %v", len(r.packets), s.resampler)
+	}
+	for _, rate := range []int{0, codec.MinRate - 1, codec.MaxRate + 1} {
+		if _, err := newStream(rate, 0); err == nil {
+			t.Errorf("%d Hz", rate)
+		}
+	}
+}

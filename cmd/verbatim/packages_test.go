@@ -207,6 +207,37 @@ func TestDeployImage(t *testing.T) {
 	d.check(t)
 }
 
+// A recognizer is somebody else's program, and NATS of compose.yaml has no password:
+// whoever reaches it hears all that is said, and tells what nobody has said.
+func TestDeployComposeNetworks(t *testing.T) {
+	b, err := os.ReadFile(root + "deploy/compose.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c struct {
+		Services map[string]struct{ Networks []string }
+		Networks map[string]struct{ Internal bool }
+	}
+	if err := yaml.Unmarshal(b, &c); err != nil {
+		t.Fatal(err)
+	}
+	for _, guarded := range []string{"nats", "postgres"} {
+		if len(c.Services[guarded].Networks) == 0 {
+			t.Errorf("%s is in the default network", guarded)
+		}
+		for _, network := range c.Services[guarded].Networks {
+			if !c.Networks[network].Internal {
+				t.Errorf("%s is in the network %s, which leads outside", guarded, network)
+			}
+			for name, s := range c.Services {
+				if slices.Contains(s.Networks, network) && !slices.Contains([]string{"nats", "postgres", "verbatim"}, name) {
+					t.Errorf("%s reaches %s", name, guarded)
+				}
+			}
+		}
+	}
+}
+
 func TestDeployCompose(t *testing.T) {
 	b, err := os.ReadFile(root + "deploy/compose.yaml")
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 
 // What costs much more than other requests goes on a few at a time, whoever asks.
 const (
-	// maxReads is how many searches, numbers and transcripts are read at a time: each is
+	// maxReads is how many searches, lists, numbers and transcripts are read at a time: each is
 	// much of a database that has one connection (SQLite), and every commit waits behind
 	// them. An address may have maxReadsEach of them, with those that wait; they do so
 	// for readWait.

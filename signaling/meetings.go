@@ -48,7 +48,12 @@ func (s *Server) listMeetings(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ms, next, err := s.cfg.Meetings.Meetings(r.Context(), room, limit, r.URL.Query().Get("cursor"))
+	var ms []meeting.Meeting
+	var next string
+	err = s.read(r, func() (err error) {
+		ms, next, err = s.cfg.Meetings.Meetings(r.Context(), room, limit, r.URL.Query().Get("cursor"))
+		return err
+	})
 	if err != nil {
 		return badCursor(err)
 	}

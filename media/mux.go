@@ -420,7 +420,7 @@ type muxConn struct {
 	closed chan struct{}
 	once   sync.Once
 	addrs  map[netip.AddrPort]time.Time // of the last check from it that was answered; guarded by m.mu, as tcp
-	tcp    map[netip.AddrPort]*tcpConn // by the client's address; nil for none
+	tcp    map[netip.AddrPort]*tcpConn  // by the client's address; nil for none
 }
 
 // put queues what was read for c.

@@ -257,7 +257,7 @@ func FuzzRoute(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m := &mux{byName: map[string]*muxConn{}, byAddr: map[netip.AddrPort]*muxConn{}}
-		one := &muxConn{m: m, name: "one", closed: make(chan struct{}), addrs: map[netip.AddrPort]struct{}{}}
+		one := &muxConn{m: m, name: "one", closed: make(chan struct{}), addrs: map[netip.AddrPort]time.Time{}}
 		m.byName["one"] = one
 		m.claim(one, at, nil)
 		var msg stun.Message

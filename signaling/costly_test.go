@@ -142,7 +142,9 @@ func TestReadsTakeTurns(t *testing.T) {
 			}
 		})
 	}
-	soon(t, "all have asked", func() bool { return s.server.gate.count("reads 198.51.100.7/32") == maxReadsEach && len(db.in) == maxReads })
+	soon(t, "all have asked", func() bool {
+		return s.server.gate.count("reads 198.51.100.7/32") == maxReadsEach && len(db.in) == maxReads
+	})
 	if w := s.from(from, http.MethodGet, path, ""); w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
 		t.Errorf("one more of that address: %d %s", w.Code, w.Body)
 	}

@@ -14,9 +14,12 @@ import (
 	"verbatim/signaling/auth"
 )
 
+// meetings is Meetings by another name, for a struct in which it is a field.
+type meetings = Meetings
+
 // register is a store of meetings that counts how often it is asked.
 type register struct {
-	Meetings
+	meetings
 	asked int
 }
 

@@ -109,11 +109,11 @@ func TestOriginsThatAreNone(t *testing.T) {
 func TestPagesThatSpy(t *testing.T) {
 	const app = "https://app.example"
 	for _, c := range []struct {
-		name, path         string
-		origins            []string
-		site, mode, dest   string
-		origin  string
-		refused bool
+		name, path       string
+		origins          []string
+		site, mode, dest string
+		origin           string
+		refused          bool
 	}{
 		{name: "its own page", path: "/v1/nothing", site: "same-origin", mode: "cors", dest: "empty"},
 		{name: "a program", path: "/v1/nothing"},

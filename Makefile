@@ -1,6 +1,8 @@
 # Verbatim. `make` lists what there is to make.
 
 GOLANGCI := go tool -modfile=tools/go.mod golangci-lint
+GOSEC    := go tool -modfile=tools/gosec.mod gosec
+GOVULN   := go tool -modfile=tools/vuln.mod govulncheck
 TAGS     := pocketsphinx
 # Tests that run programs which the server does without: opusinfo, flac; curl, jq;
 # PostgreSQL; an ACME server; sqlite3.
@@ -132,8 +134,19 @@ faults-test: bin/verbatim-faults bin/verbatim-tonecode bin/nats-server
 	@$$([ "$$(id -u)" -eq 0 ] || echo sudo) bin/faults -nodes -quick -run kill-node,drain-node,postgres -whip 2 -ingest 0 -off 300ms
 
 .PHONY: lint
-lint: deps-run ## run golangci-lint (its first build takes minutes)
+lint: deps-run ## run golangci-lint and gosec (their first build takes minutes)
 	@$(GOLANGCI) run
+	@$(GOSEC) -quiet -tags $(TAGS) -exclude $(GOSEC_EXCLUDE) ./...
+
+# What gosec is not asked for: errors that nobody looks at, which are errcheck's (G104);
+# conversions of integers, which are sample counts and bytes on every page (G115); programs
+# and paths that come from flags (G204, G304); math/rand, which is for jitter and SSRCs and
+# never for what must not be guessed (G404).
+GOSEC_EXCLUDE := G104,G115,G204,G304,G404
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in what is linked in (asks vuln.go.dev; VULN_FLAGS="-db=…" another place)
+	@$(GOVULN) $(VULN_FLAGS) ./...
 
 # As many at a time as there are processors, each with one.
 .PHONY: fuzz

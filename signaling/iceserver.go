@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // the mechanism has no other
+	"crypto/sha1" // #nosec G505 -- the mechanism has no other
 	"encoding/base64"
 	"errors"
 	"fmt"

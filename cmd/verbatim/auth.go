@@ -18,7 +18,7 @@ import (
 
 // authSecret is where the secret may stand, beside a file: not on the command
 // line, which everybody on the machine can read.
-const authSecret = "VERBATIM_AUTH_SECRET" //nolint:gosec // its name
+const authSecret = "VERBATIM_AUTH_SECRET" // #nosec G101 -- its name
 
 const defaultAudience = "verbatim"
 

@@ -15,7 +15,7 @@ package relay
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // the mechanism has no other
+	"crypto/sha1" // #nosec G505 -- the mechanism has no other
 	"crypto/tls"
 	"encoding/base64"
 	"errors"

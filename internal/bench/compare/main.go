@@ -80,7 +80,7 @@ func cpuTable(w io.Writer, all []server) error {
 }
 
 func read(path string) (s server, err error) {
-	b, err := os.ReadFile(path) //nolint:gosec // the caller's file
+	b, err := os.ReadFile(path) // #nosec G703 -- the caller's file
 	if err != nil {
 		return s, err
 	}

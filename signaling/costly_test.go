@@ -90,27 +90,29 @@ func TestWhoReadsNothingHasNoTurn(t *testing.T) {
 	s := begin(t, Config{Transcripts: l, Recordings: l})
 	s.server.costly.making = semaphore.NewWeighted(1)
 	for _, path := range []string{wavPath, flacPath} {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		get := func(rang string) *http.Response {
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
-			if err != nil {
-				t.Fatal(err)
+		t.Run(path, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			get := func(rang string) *http.Response {
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.Header.Set("Range", rang)
+				resp, err := http.DefaultTransport.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return resp
 			}
-			req.Header.Set("Range", rang)
-			resp, err := http.DefaultTransport.RoundTrip(req)
-			if err != nil {
-				t.Fatal(err)
+			deaf := get("")
+			defer deaf.Body.Close()
+			resp := get("bytes=0-99")
+			defer resp.Body.Close()
+			if _, err := io.ReadFull(resp.Body, make([]byte, 100)); err != nil {
+				t.Error(err)
 			}
-			return resp
-		}
-		deaf := get("")
-		defer deaf.Body.Close()
-		resp := get("bytes=0-99")
-		if _, err := io.ReadFull(resp.Body, make([]byte, 100)); err != nil {
-			t.Errorf("%s: %v", path, err)
-		}
-		resp.Body.Close()
+		})
 	}
 }
 

@@ -10,29 +10,16 @@ import (
 	"verbatim/pipeline/store"
 )
 
-// peersEvery is how old may be what pages are told of the nodes: anybody may ask for
-// them, as often as they like.
-const peersEvery = 5 * time.Second
-
-// peerOrigins are the origins of the nodes of a database, which a page may speak to;
-// nil if there is only one node. A database that does not answer has none.
+// peerOrigins are the origins of the nodes of a database, from which a page may play
+// audio; nil if there is only one node. A database that does not answer has none.
 func peerOrigins(db *store.Store) func(context.Context) []string {
 	if !db.Shared() {
 		return nil
 	}
-	var mu sync.Mutex // guards what follows
-	var origins []string
-	var at time.Time
-	return func(ctx context.Context) []string {
-		mu.Lock()
-		defer mu.Unlock()
-		if time.Since(at) < peersEvery {
-			return origins
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	return remembered(originsFor, func(ctx context.Context) (origins []string) {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		nodes, err := db.Nodes(ctx)
-		at, origins = time.Now(), nil
 		if err != nil {
 			return nil
 		}
@@ -43,5 +30,24 @@ func peerOrigins(db *store.Store) func(context.Context) []string {
 			}
 		}
 		return origins
+	})
+}
+
+// originsFor is how long what the database says is said again: every page of a meeting
+// is shown with it, to anybody, and no limit counts pages.
+const originsFor = 5 * time.Second
+
+// remembered asks f at most once in that time.
+func remembered(d time.Duration, f func(context.Context) []string) func(context.Context) []string {
+	var mu sync.Mutex // guards what follows; held while f is asked
+	var at time.Time
+	var last []string
+	return func(ctx context.Context) []string {
+		mu.Lock()
+		defer mu.Unlock()
+		if at.IsZero() || time.Since(at) >= d {
+			last, at = f(context.WithoutCancel(ctx)), time.Now()
+		}
+		return last
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"verbatim/pipeline/store"
 )
 
-// peerOrigins are the origins of the nodes of a database, from which a page may play
-// audio; nil if there is only one node. A database that does not answer has none.
+// peerOrigins are the origins of the nodes of a database, which a page may speak to
+// and play audio from; nil if there is only one. A database that does not answer has none.
 func peerOrigins(db *store.Store) func(context.Context) []string {
 	if !db.Shared() {
 		return nil

@@ -147,11 +147,13 @@ describe('a server shuts down, and another one of its database takes over', () =
       await servers[0].down('SIGTERM');
       await heard(balancer, 6, 2);
       await page.evaluate(() => window.verbatim.leave());
-      // Its session is at the second server, to which the page of the balancer spoke.
+      // Its sessions are at the servers, to which the page of the balancer spoke.
       await until(async () => {
         const { meeting } = await balancer.json('v1/rooms/tones');
         return meeting.participants.every((p) => p.left_at) && meeting.tracks.every((t) => t.ended_by === 'left');
       }, 'to have left', 5_000);
+      const metrics = await (await fetch(`${servers[1].url}metrics`)).text();
+      assert.match(metrics, /http_requests_total\{code="200",method="DELETE"/, 'the page could end its session');
       const [first, second] = await transcript(balancer);
       whole(first, 6);
       whole(second, 6);

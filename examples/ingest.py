@@ -25,6 +25,8 @@ if (wav.getsampwidth(), wav.getnchannels()) != (2, 1):
     cli.error(f"{args.file} is not 16 bit mono; this makes it so: sox {args.file} -b 16 -c 1 mono.wav")
 rate = wav.getframerate()
 kept, first, token = bytearray(), 0, ""  # what is not acknowledged; the counter of its first sample
+base = args.url  # of the server that has the stream
+who = uuid.uuid4().hex
 stop = threading.Event()
 signal.signal(signal.SIGINT, lambda *_: stop.set())  # what was said until then is sent, and the end
 
@@ -48,26 +50,34 @@ async def send(ws, counter):
 
 
 async def stream(ws):
-    global first, token
+    global first, token, base
     late = 1000 * len(kept) // 2 // rate  # what is kept was recorded while there was no stream
     await ws.send(json.dumps({"type": "hello", "rate": rate, "resume": token, "late_ms": min(late, 600_000)}))
     async for text in ws:
         message = json.loads(text)
         if message["type"] == "ready":
+            base = message.get("node", base)
             token, sending = message["resume"], asyncio.create_task(send(ws, message["next"]))
         elif message["type"] == "ack":
             del kept[: 2 * (message["durable"] - first)]
             first = message["durable"]
 
 
-async def main(url):
-    global first, token
+def endpoint():
+    query = f"name={quote(args.name)}&participant={who}"
+    return f"ws{base.removeprefix('http').removeprefix('ws')}/v1/rooms/{args.room}/ingest?{query}"
+
+
+async def main():
+    global first, token, base
+    alive = time.monotonic()
     while True:
         code, reason = 1006, "the connection broke"
         try:
-            async with websockets.connect(url, subprotocols=protocols) as ws:
+            async with websockets.connect(endpoint(), subprotocols=protocols) as ws:
                 with contextlib.suppress(websockets.ConnectionClosed):
                     await stream(ws)
+            alive = time.monotonic()
             code, reason = ws.close_code, ws.close_reason or reason
         except websockets.InvalidHandshake as e:
             if 400 <= getattr(e, "status_code", 0) < 500:
@@ -75,16 +85,18 @@ async def main(url):
             reason = e
         except (OSError, asyncio.TimeoutError) as e:
             reason = e
+            if base != args.url and time.monotonic() - alive > 30:
+                code = 4404  # its server, one of several, is away for too long
         if code == 1000:
             return print("all of it is on the server's disk")
         if stop.is_set() and not token or code in (4400, 4409, 4410):  # docs/INGEST.md says which codes mean what
             sys.exit(f"closed with {code}: {reason}")
         print(f"{reason} ({code}); trying again", file=sys.stderr)
         if code in (1001, 1011, 4404):  # the stream is over: the rest goes into a new one
-            first, token = 0, ""
+            first, token, base = 0, "", args.url
         await asyncio.sleep(0.5)
 
 
 recorder = threading.Thread(target=capture, daemon=True)
 recorder.start()
-asyncio.run(main(f"ws{args.url.removeprefix('http').removeprefix('ws')}/v1/rooms/{args.room}/ingest?name={quote(args.name)}&participant={uuid.uuid4().hex}"))
+asyncio.run(main())

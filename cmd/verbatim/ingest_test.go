@@ -35,8 +35,8 @@ type pcmClient struct {
 
 // reply is any message of the server's.
 type reply struct {
-	Type, Session, Meeting, Resume string
-	Next, Durable, Duplicate       int64
+	Type, Session, Meeting, Resume, Node string
+	Next, Durable, Duplicate             int64
 }
 
 func (s *process) dialIngest(query string, o *websocket.DialOptions) (*websocket.Conn, net.Conn, *http.Response, error) {

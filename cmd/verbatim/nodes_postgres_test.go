@@ -42,6 +42,9 @@ func TestNodes(t *testing.T) {
 	ada := a.ingest("?participant=ada&name=Ada", 16000, "")
 	ada.send(pcm, 0, len(pcm))
 	bob := b.ingest("?participant=bob&name=Bob", 16000, "")
+	if ada.ready.Node != "https://n1.example" || bob.ready.Node != "https://n2.example" {
+		t.Errorf("streams are at %q and %q", ada.ready.Node, bob.ready.Node)
+	}
 	bob.send(pcm, 0, len(pcm))
 	m := b.until("both are in one meeting, with a track each", func(m meeting.Meeting) bool {
 		return len(m.Tracks) == 2 && len(m.Participants) == 2 && m.Tracks[0].Coverage.TranscribedMS > 0 && m.Tracks[1].Coverage.TranscribedMS > 0

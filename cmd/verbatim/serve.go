@@ -227,7 +227,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if turn != nil {
 		defer func() { err = errors.Join(err, turn.Close()) }()
 	}
-	s.ingest = ingest.New(ingest.Config{Sink: ingestSink{s}, Now: now, Logger: log})
+	s.ingest = ingest.New(ingest.Config{Sink: ingestSink{s}, Now: now, NodeURL: c.NodeURL, Logger: log})
 	wg.Go(func() { link.run(background) })
 	wg.Go(func() { s.registry.Run(background) })
 	wg.Go(func() { s.pipeline.Run(background) })

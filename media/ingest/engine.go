@@ -72,6 +72,9 @@ type Config struct {
 	// MaxSessions bounds the sessions, with those that wait to be resumed or ended
 	// less than 30 s ago (default 1,000).
 	MaxSessions int
+	// NodeURL is by what clients reach this server among several, where alone its
+	// streams can be resumed; "": there is only one.
+	NodeURL string
 }
 
 const (

@@ -49,6 +49,7 @@ type ready struct {
 	Meeting string `json:"meeting"`
 	Resume  string `json:"resume"`
 	Next    int64  `json:"next"`
+	Node    string `json:"node,omitempty"` // URL of the server that has the stream
 }
 
 // ack says that all samples before Durable are on disk, that all before Next

@@ -111,7 +111,7 @@ func (s *session) live(ctx context.Context) {
 		case c := <-s.attach:
 			expire.Stop()
 			s.take(c)
-			c.send(ready{Type: "ready", Session: s.id, Meeting: s.meeting, Resume: s.token, Next: s.stream.next})
+			c.send(ready{Type: "ready", Session: s.id, Meeting: s.meeting, Resume: s.token, Next: s.stream.next, Node: s.engine.cfg.NodeURL})
 		case c := <-s.detach:
 			if c == s.conn {
 				s.conn = nil

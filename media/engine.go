@@ -74,7 +74,7 @@ type Config struct {
 	// ConnectTimeout closes sessions that have not connected and sent audio by
 	// then (default 30 s); DTLSTimeout bounds the handshake (default 15 s).
 	ConnectTimeout, DTLSTimeout time.Duration
-	// TCPTimeout closes TCP connections that have not said by then which session
+	// TCPTimeout closes TCP connections that have not shown by then which session
 	// they are for (default 5 s).
 	TCPTimeout time.Duration
 	// SilentAfter and FailedAfter are how long a transport may be silent until

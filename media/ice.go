@@ -62,6 +62,7 @@ type Answer struct {
 // iceSession is the ICE part of a Session.
 type iceSession struct {
 	ignored atomic.Uint64 // candidates that were not used
+	ours    atomic.Pointer[login]
 
 	leaf    sync.Mutex // guards what follows up to mu
 	remotes map[netip.AddrPort]struct{}
@@ -74,6 +75,17 @@ type iceSession struct {
 	room  int      // how many candidates more we take
 	added []string // Offer.added
 	begun *rate.Limiter
+}
+
+// login is our user name and password in the present ICE session.
+type login struct{ ufrag, pwd string }
+
+// knows reports whether a check for the ICE session with that user name of ours is
+// signed with the password that goes with it (RFC 8445, 7.3), which the client alone
+// was told.
+func (s *Session) knows(name string, check *stun.Message) bool {
+	l := s.ice.ours.Load()
+	return l != nil && l.ufrag == name && stun.NewShortTermIntegrity(l.pwd).Check(check) == nil
 }
 
 // Patch takes what a client says about its ICE after its offer (RFC 9725, 4.3).
@@ -249,7 +261,10 @@ func (s *Session) answered(answer string, say func(*sdp.SessionDescription) (str
 	m := d.MediaDescriptions[0]
 	d.Attributes, m.Attributes = without(d.Attributes, s.ice.added...), without(m.Attributes, s.ice.added...)
 	s.engine.show(m)
-	s.ice.tag, _ = credentials(&d)
+	var l login
+	l.ufrag, l.pwd = credentials(&d)
+	s.ice.ours.Store(&l)
+	s.ice.tag = l.ufrag
 	text, err := say(&d)
 	return Answer{SDP: text, Tag: s.ice.tag}, err
 }

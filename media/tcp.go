@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// maxTCPStrangers is how many connections may not have said yet which session
+	// maxTCPStrangers is how many connections may not have shown yet which session
 	// they are for, in all and from one address.
 	maxTCPStrangers, maxTCPPerAddress = 1000, 100
 	// maxTCPPerSession is how many connections a session may have: a client opens
@@ -247,13 +247,14 @@ func readFrame(in *bufio.Reader, buf []byte) ([]byte, error) {
 }
 
 // route finds out where a message belongs, which a STUN request says; it must be
-// the first one. It reports whether the connection is of use.
+// the first one, and signed with the session's password: the user name stands in every
+// check, for all to read. It reports whether the connection is of use.
 func (c *tcpConn) route(b []byte, msg *stun.Message) bool {
 	if stunType(b) != stunRequest {
 		return c.to != nil
 	}
 	to := c.t.find(userOf(b, msg), c.at)
-	if to == nil || to == c.to {
+	if to == nil || to == c.to || to.s == nil || !to.s.knows(to.name, msg) {
 		return c.to != nil
 	}
 	c.leave()

@@ -121,10 +121,15 @@ func framed(b []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
 }
 
-// checkFrom is a STUN request for a user.
-func checkFrom(user string) []byte {
-	m := stun.MustBuild(stun.TransactionID, stun.BindingRequest, stun.NewUsername(user))
+// checkFrom is a STUN request for a user, with what else is in it.
+func checkFrom(user string, more ...stun.Setter) []byte {
+	m := stun.MustBuild(append([]stun.Setter{stun.TransactionID, stun.BindingRequest, stun.NewUsername(user)}, more...)...)
 	return framed(m.Raw)
+}
+
+// signed is checkFrom by who knows that password.
+func signed(user, password string) []byte {
+	return checkFrom(user, stun.NewShortTermIntegrity(password), stun.Fingerprint)
 }
 
 func (w *tcpWorld) dial() net.Conn {
@@ -146,32 +151,44 @@ func (w *tcpWorld) ends(name string, c net.Conn) {
 	}
 }
 
-// begin makes a session that waits for its client, and gives our user name in it.
-func (w *tcpWorld) begin() (ufrag string) {
+// begin makes a session that waits for its client, and gives our user name and our
+// password in it.
+func (w *tcpWorld) begin() (ufrag, password string) {
 	w.t.Helper()
 	if _, err := w.accept(w.t.Context(), head+gstreamer); err != nil {
 		w.t.Fatal(err)
 	}
 	for line := range strings.Lines(w.answer) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "a=ice-ufrag:"); ok {
-			return value
+		switch key, value, _ := strings.Cut(strings.TrimSpace(line), ":"); key {
+		case "a=ice-ufrag":
+			ufrag = value
+		case "a=ice-pwd":
+			password = value
 		}
 	}
-	w.t.Fatal("the answer has no user name")
-	return ""
+	if ufrag == "" || password == "" {
+		w.t.Fatal("the answer has no user name, or no password")
+	}
+	return ufrag, password
 }
 
 // Strangers are sent away at once, or when they have said nothing for long.
 func TestTCPStrangers(t *testing.T) {
 	w := newTCPWorld(t, func(c *Config) { c.TCPTimeout = 300 * time.Millisecond })
-	name := w.begin() + ":x"
+	ufrag, password := w.begin()
+	name := ufrag + ":x"
 	for _, c := range []struct {
 		name string
 		say  []byte
 	}{
+		{"the name alone", checkFrom(name)},
+		{"the name with a signature that is none", checkFrom(name, stun.RawAttribute{Type: stun.AttrMessageIntegrity, Value: []byte("x")})},
+		{"the name with another password", signed(name, password+"x")},
+		{"the name with no password", signed(name, "")},
+		{"another name with the password", signed("nobody:x", password)},
 		{"nothing", nil},
 		{"half a length", []byte{0}},
-		{"half a message", checkFrom(name)[:20]},
+		{"half a message", signed(name, password)[:20]},
 		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n")},
 		{"another user", checkFrom("nobody:x")},
 		{"no user", framed(stun.MustBuild(stun.TransactionID, stun.BindingRequest).Raw)},
@@ -190,15 +207,16 @@ func TestTCPStrangers(t *testing.T) {
 	}
 }
 
-// A session has so many connections and no more, whatever they say, and they end
-// with it.
+// A session has so many connections and no more, whatever they say once they have
+// shown that they are its client's, and they end with it.
 func TestTCPConnectionsOfOneSession(t *testing.T) {
 	w := newTCPWorld(t, nil)
-	name := w.begin() + ":x"
+	name, password := w.begin()
+	name += ":x"
 	r := rand.New(rand.NewPCG(1, 2))
 	for range maxTCPPerSession {
 		conn := w.dial()
-		junk := checkFrom(name)
+		junk := signed(name, password)
 		for range 50 {
 			b := make([]byte, r.IntN(100))
 			for i := range b {
@@ -222,7 +240,7 @@ func TestTCPConnectionsOfOneSession(t *testing.T) {
 		}
 	}
 	more := w.dial()
-	if _, err := more.Write(checkFrom(name)); err != nil {
+	if _, err := more.Write(signed(name, password)); err != nil {
 		t.Fatal(err)
 	}
 	w.ends("one too many", more)

@@ -19,6 +19,11 @@ func (p *Pipeline) Meeting(ctx context.Context, id string) (meeting.Meeting, err
 	return m, nil
 }
 
+// Room is the room of a meeting.
+func (p *Pipeline) Room(ctx context.Context, id string) (string, error) {
+	return p.cfg.Store.Room(ctx, id)
+}
+
 // LiveMeeting is the room's live meeting, if there is one.
 func (p *Pipeline) LiveMeeting(ctx context.Context, room string) (m meeting.Meeting, ok bool, err error) {
 	m, err = p.cfg.Store.LiveMeeting(ctx, room)

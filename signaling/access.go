@@ -123,8 +123,8 @@ func (s *Server) mayInMeeting(w http.ResponseWriter, r *http.Request, act auth.A
 	if !c.Has(act) {
 		return refuseAct(w, c, act)
 	}
-	m, err := s.cfg.Meetings.Meeting(r.Context(), id)
-	if err == nil && !c.May(act, m.Room) {
+	room, err := s.cfg.Meetings.Room(r.Context(), id)
+	if err == nil && !c.May(act, room) {
 		err = meeting.ErrNotFound
 	}
 	return err

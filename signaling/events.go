@@ -121,11 +121,11 @@ func (st *stream) ours(ctx context.Context, id string) (bool, error) {
 	if _, known := st.sent[id]; known {
 		return true, nil
 	}
-	m, err := st.s.cfg.Meetings.Meeting(ctx, id)
+	room, err := st.s.cfg.Meetings.Room(ctx, id)
 	if errors.Is(err, meeting.ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && m.Room == st.room, err
+	return err == nil && room == st.room, err
 }
 
 // position is where the client is in every meeting of the room of which more
@@ -364,5 +364,9 @@ func (st *stream) raw(text string) error {
 	if _, err := st.w.Write([]byte(text)); err != nil {
 		return err
 	}
-	return st.rc.Flush()
+	if err := st.rc.Flush(); err != nil {
+		return err
+	}
+	// HTTP/2 ends a stream at its deadline even if nothing is written then.
+	return st.rc.SetWriteDeadline(time.Now().Add(2 * keepAlive))
 }

@@ -96,15 +96,23 @@ func ParseICEServer(text string) (ICEServer, error) {
 		return ICEServer{}, errors.New("username and credential are printable ASCII")
 	}
 	if file != "" {
-		if s.secret, err = ReadSecret(file); err != nil {
+		if s.secret, err = readSecret(file); err != nil {
 			return ICEServer{}, err
 		}
 	}
 	return s, nil
 }
 
-// ReadSecret reads a secret from a file, less the white space around it.
-func ReadSecret(file string) ([]byte, error) {
+// CheckSecret says what is wrong with a secret that credentials are made of.
+func CheckSecret(secret []byte) error {
+	if n := len(secret); n < 16 || n > maxSecretFile {
+		return fmt.Errorf("the secret has %d bytes; it needs 16 or more", n)
+	}
+	return nil
+}
+
+// readSecret reads a secret from a file, less the white space around it.
+func readSecret(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("read a secret: %w", err)
@@ -114,8 +122,9 @@ func ReadSecret(file string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read a secret: %w", err)
 	}
-	if b = bytes.TrimSpace(b); len(b) < 16 || len(b) > maxSecretFile {
-		return nil, fmt.Errorf("the secret in %s has %d bytes; it needs 16 or more", file, len(b))
+	b = bytes.TrimSpace(b)
+	if err := CheckSecret(b); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return b, nil
 }

@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -21,11 +22,15 @@ type Limits struct {
 	// Joins that are begun, by WHIP and WebSocket, also in vain.
 	JoinsPerSecond           int // default 200
 	JoinsPerAddressPerMinute int // default 120
+	JoinsPerTokenPerMinute   int // default 60, of the token's participant
 	// RequestsPerAddressPerMinute are of any kind but joins (default 3000).
 	RequestsPerAddressPerMinute int
 	// Streams are event streams and WebSockets at the same time.
 	Streams           int // default 10000
 	StreamsPerAddress int // default 500
+	// Downloads are files that are sent at the same time: audio and transcripts.
+	Downloads           int // default 1000
+	DownloadsPerAddress int // default 100
 }
 
 // WithDefaults fills in what is zero.
@@ -36,19 +41,23 @@ func (l Limits) WithDefaults() Limits {
 		SessionsPerToken:            cmp.Or(l.SessionsPerToken, 20),
 		JoinsPerSecond:              cmp.Or(l.JoinsPerSecond, 200),
 		JoinsPerAddressPerMinute:    cmp.Or(l.JoinsPerAddressPerMinute, 120),
+		JoinsPerTokenPerMinute:      cmp.Or(l.JoinsPerTokenPerMinute, 60),
 		RequestsPerAddressPerMinute: cmp.Or(l.RequestsPerAddressPerMinute, 3000),
 		Streams:                     cmp.Or(l.Streams, 10000),
 		StreamsPerAddress:           cmp.Or(l.StreamsPerAddress, 500),
+		Downloads:                   cmp.Or(l.Downloads, 1000),
+		DownloadsPerAddress:         cmp.Or(l.DownloadsPerAddress, 100),
 	}
 }
 
 // The reasons for which a client is refused.
 const (
-	tooManyInRoom    = "room"    // sessions in one room
-	tooManyAtAddress = "address" // sessions of one address
-	tooManyOfToken   = "token"   // sessions of one token's participant
-	tooManyStreams   = "streams" // event streams and WebSockets
-	tooFast          = "rate"    // joins, or requests of one address
+	tooManyInRoom    = "room"      // sessions in one room
+	tooManyAtAddress = "address"   // sessions of one address
+	tooManyOfToken   = "token"     // sessions of one token's participant
+	tooManyStreams   = "streams"   // event streams and WebSockets
+	tooManyDownloads = "downloads" // files
+	tooFast          = "rate"      // joins, or requests of one address
 )
 
 // gate counts what is limited. Its zero value is not ready: newGate.
@@ -64,7 +73,7 @@ type gate struct {
 func newGate(l Limits) *gate {
 	return &gate{
 		limits: l.WithDefaults(), counts: map[string]int{}, sessions: map[string][]string{},
-		refused: map[string]uint64{tooManyInRoom: 0, tooManyAtAddress: 0, tooManyOfToken: 0, tooManyStreams: 0, tooFast: 0},
+		refused: map[string]uint64{tooManyInRoom: 0, tooManyAtAddress: 0, tooManyOfToken: 0, tooManyStreams: 0, tooManyDownloads: 0, tooFast: 0},
 	}
 }
 
@@ -156,31 +165,45 @@ func (s *Server) SessionClosed(session string) { s.gate.closed(session) }
 
 // Stats are the numbers of a Server.
 type Stats struct {
-	Streams int               // event streams and WebSockets, now
-	Refused map[string]uint64 // clients by reason (room, address, token, streams, rate), since the start
+	Used    map[string]int    // what is open now: streams (event streams and WebSockets), downloads
+	Refused map[string]uint64 // clients by reason (room, address, token, streams, downloads, rate), since the start
 }
 
-// Stats may be called at any time.
+// Stats may be called at any time. The maps are the caller's.
 func (s *Server) Stats() Stats {
 	s.gate.mu.Lock()
 	defer s.gate.mu.Unlock()
-	st := Stats{Streams: s.gate.counts["streams"], Refused: map[string]uint64{}}
-	for k, n := range s.gate.refused {
-		st.Refused[k] = n
+	st := Stats{Used: map[string]int{}, Refused: maps.Clone(s.gate.refused)}
+	for _, key := range []string{tooManyStreams, tooManyDownloads} {
+		st.Used[key] = s.gate.counts[key]
 	}
 	return st
 }
 
 // stream bounds what stays open.
 func (s *Server) stream(next http.Handler) http.Handler {
+	l := s.gate.limits
+	return s.open(next, tooManyStreams, l.Streams, l.StreamsPerAddress,
+		problem(http.StatusTooManyRequests, "too-many-streams", "There are as many open streams, from your network or in all, as the server takes; close one first.").after(30*time.Second))
+}
+
+// download bounds files that are being sent, which clients may take slowly.
+func (s *Server) download(next http.Handler) http.Handler {
+	l := s.gate.limits
+	return s.open(next, tooManyDownloads, l.Downloads, l.DownloadsPerAddress,
+		problem(http.StatusTooManyRequests, "too-many-downloads", "As many files are being sent, to your network or in all, as the server sends at a time; try again when one is there.").after(10*time.Second))
+}
+
+// open bounds answers of a kind that there are at the same time, in all and to one
+// address.
+func (s *Server) open(next http.Handler, kind string, most, each int, refusal *Problem) http.Handler {
 	return s.handle(func(w http.ResponseWriter, r *http.Request) error {
-		l := s.gate.limits
-		places := []place{{"streams", tooManyStreams, l.Streams}}
+		places := []place{{kind, kind, most}}
 		if a := addressOf(r); a != "" {
-			places = append(places, place{"streams " + a, tooManyStreams, l.StreamsPerAddress})
+			places = append(places, place{kind + " " + a, kind, each})
 		}
 		if s.gate.take(places...) != "" {
-			return problem(http.StatusTooManyRequests, "too-many-streams", "There are as many open streams, from your network or in all, as the server takes; close one first.").after(30 * time.Second)
+			return refusal
 		}
 		defer func() {
 			for _, p := range places {
@@ -194,9 +217,11 @@ func (s *Server) stream(next http.Handler) http.Handler {
 
 // join bounds how fast sessions are begun: what costs most.
 func (s *Server) join() func(http.Handler) http.Handler {
-	all := s.rate(s.gate.limits.JoinsPerSecond, time.Second, func(*http.Request) string { return "all" })
-	each := s.rate(s.gate.limits.JoinsPerAddressPerMinute, time.Minute, addressOf)
-	return func(next http.Handler) http.Handler { return each(all(next)) }
+	l := s.gate.limits
+	all := s.rate(l.JoinsPerSecond, time.Second, func(*http.Request) string { return "all" })
+	each := s.rate(l.JoinsPerAddressPerMinute, time.Minute, addressOf)
+	token := s.rate(l.JoinsPerTokenPerMinute, time.Minute, func(r *http.Request) string { return callerOf(r).Participant })
+	return func(next http.Handler) http.Handler { return each(token(all(next))) }
 }
 
 // rate bounds requests in a window of time by a key; an empty one is not counted.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"verbatim/pipeline/meeting"
+	"verbatim/signaling/auth"
 )
 
 func (s *service) joins(who, sdp string) answer {
@@ -134,6 +135,37 @@ func TestJoinsPerSecond(t *testing.T) {
 	}
 }
 
+// A token begins only so many sessions, whatever address it is used from; others are
+// not concerned.
+func TestJoinsOfAToken(t *testing.T) {
+	secret := []byte(strings.Repeat("s", 32))
+	tokens, err := auth.NewVerifier(t.Context(), auth.Config{Secret: secret, Audience: "verbatim"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := begin(t, Config{Limits: Limits{JoinsPerTokenPerMinute: 3}, Tokens: tokens})
+	join := func(who string) answer {
+		claims := auth.Claims{Room: auth.Rooms{"*"}, Act: []auth.Act{auth.Publish}, Participant: who}
+		claims.Stamp(time.Now(), time.Hour, "", "verbatim")
+		token, err := auth.Sign(secret, claims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.do(http.MethodPost, "/v1/rooms/r/whip", "garbage", "Content-Type", sdpType, "Authorization", "Bearer "+token)
+	}
+	for i, want := range []string{"bad-offer", "bad-offer", "bad-offer", "too-fast"} {
+		if a := join("ada"); a.kind != want {
+			t.Errorf("the join number %d: %d %s, want %s", i+1, a.status, a.kind, want)
+		}
+	}
+	if a := join("bob"); a.kind != "bad-offer" {
+		t.Errorf("another's: %d %s", a.status, a.kind)
+	}
+	if n := s.server.Stats().Refused[tooFast]; n != 1 {
+		t.Errorf("%d were counted", n)
+	}
+}
+
 // noMeetings is a room in which nobody ever was.
 type noMeetings struct{ allMeetings }
 
@@ -162,16 +194,63 @@ func TestOpenStreams(t *testing.T) {
 	if a := s.do(http.MethodGet, "/v1/rooms/r/events", ""); a.status != 429 || a.kind != "too-many-streams" {
 		t.Errorf("the third: %d %s", a.status, a.body)
 	}
-	if st := s.server.Stats(); st.Streams != 2 || st.Refused[tooManyStreams] != 1 {
+	if st := s.server.Stats(); st.Used[tooManyStreams] != 2 || st.Refused[tooManyStreams] != 1 {
 		t.Errorf("counted: %+v", st)
 	}
 	one()
-	soon(t, "a place is free", func() bool { return s.server.Stats().Streams == 1 })
+	soon(t, "a place is free", func() bool { return s.server.Stats().Used[tooManyStreams] == 1 })
 	status, three := open()
 	if status != http.StatusOK {
 		t.Errorf("the third, later: %d", status)
 	}
 	two()
 	three()
-	soon(t, "all are closed", func() bool { return s.server.Stats().Streams == 0 })
+	soon(t, "all are closed", func() bool { return s.server.Stats().Used[tooManyStreams] == 0 })
+}
+
+func TestDownloadsAtATime(t *testing.T) {
+	s := begin(t, Config{Limits: Limits{Downloads: 2}, Recordings: reel{}})
+	open := func() *http.Response {
+		resp, err := http.Get(s.url + "/v1/meetings/m/audio.flac")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	one, two := open(), open()
+	defer two.Body.Close()
+	a := s.do(http.MethodGet, "/v1/meetings/m/tracks/t/audio.opus", "")
+	if a.status != http.StatusTooManyRequests || a.kind != "too-many-downloads" || a.header.Get("Retry-After") == "" {
+		t.Errorf("the third: %d %s", a.status, a.body)
+	}
+	if st := s.server.Stats(); st.Used[tooManyDownloads] != 2 || st.Refused[tooManyDownloads] != 1 {
+		t.Errorf("counted: %+v", st)
+	}
+	one.Body.Close()
+	soon(t, "a place is free", func() bool { return s.server.Stats().Used[tooManyDownloads] == 1 })
+	three := open()
+	three.Body.Close()
+	if three.StatusCode != http.StatusOK {
+		t.Errorf("the third, later: %s", three.Status)
+	}
+}
+
+// One address has some of the places; this machine all.
+func TestDownloadsOfAnAddress(t *testing.T) {
+	s := begin(t, Config{Limits: Limits{DownloadsPerAddress: -1}, Recordings: shelf{kept: "fLaC"}})
+	s.handler = s.server.Routes()
+	taken := place{tooManyDownloads + " 192.0.2.1/32", tooManyDownloads, -1}
+	s.server.gate.take(taken)
+	get := func(address string) int { return s.from(address, http.MethodGet, "/v1/meetings/m/audio.flac", "").Code }
+	if got := get("192.0.2.1:5"); got != http.StatusOK {
+		t.Errorf("without a limit: %d", got)
+	}
+	s = begin(t, Config{Limits: Limits{DownloadsPerAddress: 1}, Recordings: shelf{kept: "fLaC"}})
+	s.handler = s.server.Routes()
+	s.server.gate.take(taken)
+	for address, want := range map[string]int{"192.0.2.1:5": http.StatusTooManyRequests, "192.0.2.2:5": http.StatusOK, "127.0.0.1:5": http.StatusOK} {
+		if got := get(address); got != want {
+			t.Errorf("%s: %d, want %d", address, got, want)
+		}
+	}
 }

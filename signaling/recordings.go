@@ -16,8 +16,12 @@ import (
 	"verbatim/pipeline/meeting"
 )
 
-// patience is how long a client may take for a part of a long answer.
-const patience = time.Minute
+// A client that lets a long answer wait for more than patience until it has taken
+// another part of it, in bytes, is cut off.
+const (
+	patience = time.Minute
+	part     = 32 << 10
+)
 
 // mix is the whole meeting: 16 kHz mono FLAC.
 func (s *Server) mix(w http.ResponseWriter, r *http.Request) error {
@@ -73,6 +77,9 @@ type patientWriter struct {
 	http.ResponseWriter
 	mime, name string
 	made       bool // while it is sent, so that no part of it can be had
+
+	waited time.Duration // for the client, in this part
+	taken  int           // bytes of it
 }
 
 func (p *patientWriter) describe() {
@@ -85,11 +92,23 @@ func (p *patientWriter) describe() {
 }
 
 func (p *patientWriter) Write(b []byte) (int, error) {
-	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(patience))
 	if p.Header().Get("Content-Type") == "" {
 		p.describe()
 	}
-	return p.ResponseWriter.Write(b)
+	began := time.Now()
+	p.wait(patience - p.waited)
+	n, err := p.ResponseWriter.Write(b)
+	p.waited += time.Since(began)
+	if p.taken += n; p.taken >= part {
+		p.waited, p.taken = 0, 0
+	}
+	p.wait(patience) // for what comes next to be made; HTTP/2 would end the answer meanwhile
+	return n, err
+}
+
+// wait gives the answer so long from now.
+func (p *patientWriter) wait(d time.Duration) {
+	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(d))
 }
 
 // errHead ends the making of a file of which only the head was asked for.
@@ -142,6 +161,7 @@ func (n *notingReader) Read(b []byte) (int, error) {
 // track that goes on it is what has arrived.
 func (s *Server) wav(w http.ResponseWriter, r *http.Request) error {
 	id, track := chi.URLParam(r, "meeting"), chi.URLParam(r, "track")
+	out := &patientWriter{ResponseWriter: w}
 	turn := s.turn(r)
 	file, err := openWAV(func() (int64, iter.Seq2[audio.Frame, error], error) {
 		samples, frames, err := s.cfg.Transcripts.Audio(r.Context(), id, track)
@@ -149,7 +169,7 @@ func (s *Server) wav(w http.ResponseWriter, r *http.Request) error {
 			return 0, nil, err
 		}
 		return samples, turn.share(frames), nil
-	}, func() { _ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(patience)) })
+	}, func() { out.wait(patience) })
 	if err != nil {
 		return err
 	}
@@ -161,5 +181,5 @@ func (s *Server) wav(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Type", "audio/wav")
 	h.Set("Cache-Control", "no-store")
 	h.Set("ETag", fmt.Sprintf(`"%s-%d"`, track, file.samples))
-	return serveContent(w, r, time.Time{}, turnReader{file, turn})
+	return serveContent(out, r, time.Time{}, turnReader{file, turn})
 }

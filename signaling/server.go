@@ -21,6 +21,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/cors"
 
+	"verbatim/internal/loopback"
 	"verbatim/media"
 	"verbatim/media/audio"
 	"verbatim/pipeline/insight"
@@ -48,6 +49,8 @@ type Rooms interface {
 // Meetings knows all meetings. Unknown ones are meeting.ErrNotFound.
 type Meetings interface {
 	Meeting(ctx context.Context, id string) (meeting.Meeting, error)
+	// Room is that of a meeting, which costs less than the whole of it.
+	Room(ctx context.Context, id string) (string, error)
 	LiveMeeting(ctx context.Context, room string) (m meeting.Meeting, ok bool, err error)
 	Meetings(ctx context.Context, room string, limit int, cursor string) (ms []meeting.Meeting, next string, err error)
 	End(ctx context.Context, id string) (meeting.Meeting, error)
@@ -210,7 +213,7 @@ func (s *Server) Routes() http.Handler {
 		get(r, "/meetings", s.handle(s.listMeetings))
 		r.Post("/links", s.handle(s.links))
 
-		read, manage, file := r.With(s.inMeeting(auth.Listen)), r.With(s.inMeeting(auth.Manage)), r.With(s.file)
+		read, manage, file := r.With(s.inMeeting(auth.Listen)), r.With(s.inMeeting(auth.Manage)), r.With(s.file, s.download)
 		get(read, "/meetings/{meeting}", s.handle(s.getMeeting))
 		manage.Delete("/meetings/{meeting}", s.handle(s.eraseMeeting))
 		manage.Post("/meetings/{meeting}/end", s.handle(s.endMeeting))
@@ -290,25 +293,13 @@ func (s *Server) headers(next http.Handler) http.Handler {
 // page of that name would otherwise be of the same origin.
 func (s *Server) host(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.cfg.Loopback && !LoopbackName(r.Host) {
+		if s.cfg.Loopback && !loopback.Name(r.Host) {
 			problem(http.StatusMisdirectedRequest, "foreign-host",
 				"This server listens on loopback only; call it localhost or 127.0.0.1.").write(w)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// LoopbackName reports whether the Host of a request is this machine's own name:
-// localhost or a loopback address, with or without a port.
-func LoopbackName(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	host = strings.Trim(host, "[]")
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || (ip != nil && ip.IsLoopback())
 }
 
 // origin refuses what pages of other sites send without being asked for by CORS

@@ -9,7 +9,7 @@ import (
 	"net/http/pprof" // it registers itself on http.DefaultServeMux, which nothing here serves
 	"time"
 
-	"verbatim/signaling"
+	"verbatim/internal/loopback"
 )
 
 // adminFlags are about those who run the server.
@@ -30,7 +30,7 @@ func (a *adminFlags) Check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--admin: %w; want HOST:PORT, such as 127.0.0.1:9090", err)
 	}
-	if !a.InsecureAdmin && !signaling.LoopbackName(host) {
+	if !a.InsecureAdmin && !loopback.Name(host) {
 		return errAdmin(a.Admin)
 	}
 	return nil
@@ -104,7 +104,7 @@ func (a admin) serve(metrics, healthz, readyz http.Handler) (closeIt func() erro
 // another site could have had its name resolved to this address (DNS rebinding).
 func ownName(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !signaling.LoopbackName(r.Host) {
+		if !loopback.Name(r.Host) {
 			http.Error(w, "ask for localhost", http.StatusMisdirectedRequest)
 			return
 		}

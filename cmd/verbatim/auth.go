@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -31,21 +30,7 @@ type issuance struct {
 
 // secret is nil if there is none.
 func (i *issuance) secret() ([]byte, error) {
-	b, from := []byte(os.Getenv(authSecret)), authSecret
-	if i.AuthSecretFile != "" {
-		var err error
-		if b, err = os.ReadFile(i.AuthSecretFile); err != nil {
-			return nil, fmt.Errorf("--auth-secret-file: %w", err)
-		}
-		from = "--auth-secret-file"
-	}
-	b = bytes.TrimSpace(b)
-	if len(b) > 0 || i.AuthSecretFile != "" {
-		if err := auth.CheckSecret(b); err != nil {
-			return nil, fmt.Errorf("%s: %w", from, err)
-		}
-	}
-	return b, nil
+	return readSecret("auth-secret-file", i.AuthSecretFile, authSecret, auth.CheckSecret)
 }
 
 // authFlags say who may use the server.
@@ -85,15 +70,7 @@ func (a *authFlags) build(ctx context.Context, data string, log *slog.Logger) (*
 func (a *authFlags) linkSecret(secret []byte, data string) ([]byte, error) {
 	switch {
 	case a.AuthLinkSecretFile != "":
-		b, err := os.ReadFile(a.AuthLinkSecretFile)
-		if err == nil {
-			b = bytes.TrimSpace(b)
-			err = auth.CheckSecret(b)
-		}
-		if err != nil {
-			err = fmt.Errorf("--auth-link-secret-file: %w", err)
-		}
-		return b, err
+		return readSecret("auth-link-secret-file", a.AuthLinkSecretFile, "", auth.CheckSecret)
 	case len(secret) > 0:
 		return secret, nil
 	case a.AuthJWKS == "":

@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"verbatim/internal/natstest"
 	"verbatim/internal/speech"
 	"verbatim/pipeline/meeting"
 )
@@ -37,7 +38,8 @@ var (
 // understands their expressions is checked by tools/promql.)
 func TestAlertsAndDashboard(t *testing.T) {
 	t.Setenv(beRecognizer, "1")
-	s := serve(t, t.TempDir(), "command:"+os.Args[0])
+	broker := natstest.New(t, natstest.JetStream(t.TempDir()))
+	s := serve(t, t.TempDir(), "command:"+os.Args[0], "--nats", broker.URL, "--forward", "jetstream")
 	pcm := speech.PCM("sas-0880")
 	c := s.ingest("?participant=ada", 16000, "")
 	c.send(pcm, 0, len(pcm))

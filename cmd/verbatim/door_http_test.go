@@ -5,17 +5,20 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -103,6 +106,102 @@ func (d *door) dribble(r *row, head, drop string, every, most time.Duration) {
 			_, _ = io.WriteString(c, drop)
 		}
 	}
+}
+
+// outside is an address of this machine from which connections are limited as other
+// machines' are.
+func outside(t testing.TB) netip.Addr {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() {
+			return p.Addr()
+		}
+	}
+	t.Fatal("this machine has no address but loopback")
+	return netip.Addr{}
+}
+
+// crowd opens 5,000 connections from one address, to a server beside the other one:
+// half of them say nothing, the rest ask for something and keep the connection. From
+// another address the server is looked at all the while.
+func (d *door) crowd(r *row) {
+	home := serve(d.t, d.t.TempDir(), "none:", "--listen", "0.0.0.0:0", "--insecure")
+	defer home.stop()
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(home.url, "http://"))
+	home.url = "http://127.0.0.1:" + port
+	to := net.JoinHostPort(outside(d.t).String(), port)
+
+	looking := make(chan struct{})
+	var looks sync.WaitGroup
+	looks.Go(func() {
+		client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		for {
+			resp, err := client.Get(home.url + "/healthz")
+			if err != nil || resp.StatusCode != http.StatusOK {
+				d.t.Errorf("%s: /healthz is not answered to another address: %v", r.name, err)
+				return
+			}
+			resp.Body.Close()
+			select {
+			case <-looking:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	})
+	const all = 5000
+	release := make(chan struct{})
+	var decided, gone sync.WaitGroup
+	decided.Add(all)
+	for i := range all {
+		gone.Go(func() {
+			c := d.knock(r, to, i%2 == 0)
+			decided.Done()
+			<-release
+			if c != nil {
+				c.Close()
+			}
+		})
+	}
+	decided.Wait()
+	if now := home.scrape(); now["verbatim_limit_refusals_total{limit=connections}"] == 0 || now["verbatim_limit_used{limit=connections}"] > 1100 {
+		d.t.Errorf("%s: %v connections were refused, %v are open", r.name, now["verbatim_limit_refusals_total{limit=connections}"], now["verbatim_limit_used{limit=connections}"])
+	}
+	close(release)
+	gone.Wait()
+	close(looking)
+	looks.Wait()
+}
+
+// knock is one connection of a crowd, and waits for what becomes of it.
+func (d *door) knock(r *row, to string, silent bool) net.Conn {
+	c, err := (&net.Dialer{Timeout: 20 * time.Second}).DialContext(d.t.Context(), "tcp4", to)
+	if err != nil {
+		d.t.Error(err)
+		return nil
+	}
+	r.sent.Add(1)
+	began := time.Now()
+	if !silent {
+		_, _ = io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	_ = c.SetReadDeadline(began.Add(20 * time.Second))
+	what := "kept"
+	if _, err := io.ReadFull(c, make([]byte, len("HTTP/1.1 200"))); err != nil {
+		what = "cut off"
+		if time.Since(began) < 2*time.Second {
+			what = "closed at once"
+		}
+		var late net.Error
+		if errors.As(err, &late) && late.Timeout() {
+			what = "stays open"
+		}
+	}
+	r.answer(what, to, "")
+	return c
 }
 
 // offers are 10,000, of 250 addresses and 2,000 participants: good ones, to which

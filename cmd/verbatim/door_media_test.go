@@ -230,7 +230,7 @@ func (d *door) turnPeers(r *row) {
 }
 
 // tcpFlood opens connections to the TCP port for media, and that of TURN, from 40
-// addresses: they say nothing, noise, or what is for no session.
+// addresses: they say nothing, noise, what is for no session, or has no password.
 func (d *door) tcpFlood(r *row) {
 	m := regexp.MustCompile(`(?m)^a=candidate:\S+ 1 tcp \d+ (\S+) (\d+) `).FindStringSubmatch(d.answer)
 	if m == nil {
@@ -256,7 +256,11 @@ func (d *door) tcpFlood(r *row) {
 		case 1:
 			_, _ = c.Write(noise(rnd, 2000))
 		case 2:
-			b := stunCheck(rnd, fmt.Sprintf("%x:y", rnd.Uint64()), "z")
+			user := fmt.Sprintf("%x", rnd.Uint64())
+			if i%8 == 2 { // who has read the name of an honest session, and not the password
+				user = sdpValue(d.answer, "ice-ufrag")
+			}
+			b := stunCheck(rnd, user+":y", "z")
 			_, _ = c.Write(append([]byte{byte(len(b) >> 8), byte(len(b))}, b...))
 		case 3:
 			_, _ = c.Write([]byte{0xff, 0xff, 0})

@@ -42,6 +42,7 @@ func TestFrontDoor(t *testing.T) {
 	d.row("other rooms' meetings", d.crossRoom).only("401", "403", "404", "400", "nothing of theirs")
 	d.row("tokens, links, ids that are over or forged", d.replays).only("401", "403", "404", "closed 4404")
 	d.row("WebSockets", d.webSockets).only("400", "403", "426", "429", "closed 1009", "closed 4400", "closed 4404", "closed 4408", "cut off")
+	d.row("5,000 connections from one address", d.crowd).only("closed at once", "cut off", "kept")
 	d.row("TURN: requests without a credential", d.turnFlood).only("an answer", "no answer").counted("TURN unheard")
 	d.row("TURN: peers that are not ours", d.turnPeers).only("403", "dropped").counted("TURN denied")
 	d.row("connections to the TCP ports of media", d.tcpFlood).only("closed at once", "closed").counted("ICE-TCP refused")
@@ -202,19 +203,21 @@ func (r *row) answer(what, to, text string) {
 
 // counters are the metrics that attacks move, by a short name.
 var counters = map[string]string{
-	"verbatim_limit_refusals_total{limit=room}":    "refused: room",
-	"verbatim_limit_refusals_total{limit=address}": "refused: address",
-	"verbatim_limit_refusals_total{limit=token}":   "refused: token",
-	"verbatim_limit_refusals_total{limit=streams}": "refused: streams",
-	"verbatim_limit_refusals_total{limit=rate}":    "refused: rate",
-	"verbatim_sessions_refused_total{via=whip}":    "full",
-	"verbatim_sessions_refused_total{via=ingest}":  "ingest full",
-	"verbatim_media_dropped_datagrams_total":       "dropped",
-	"verbatim_media_tcp_connections_refused_total": "ICE-TCP refused",
-	"verbatim_turn_refused_total":                  "TURN refused",
-	"verbatim_turn_denied_total":                   "TURN denied",
-	"verbatim_turn_unheard_packets_total":          "TURN unheard",
-	"verbatim_event_streams_cut_off_total":         "streams cut off",
+	"verbatim_limit_refusals_total{limit=room}":        "refused: room",
+	"verbatim_limit_refusals_total{limit=address}":     "refused: address",
+	"verbatim_limit_refusals_total{limit=token}":       "refused: token",
+	"verbatim_limit_refusals_total{limit=streams}":     "refused: streams",
+	"verbatim_limit_refusals_total{limit=rate}":        "refused: rate",
+	"verbatim_limit_refusals_total{limit=downloads}":   "refused: downloads",
+	"verbatim_limit_refusals_total{limit=connections}": "refused: connections",
+	"verbatim_sessions_refused_total{via=whip}":        "full",
+	"verbatim_sessions_refused_total{via=ingest}":      "ingest full",
+	"verbatim_media_dropped_datagrams_total":           "dropped",
+	"verbatim_media_tcp_connections_refused_total":     "ICE-TCP refused",
+	"verbatim_turn_refused_total":                      "TURN refused",
+	"verbatim_turn_denied_total":                       "TURN denied",
+	"verbatim_turn_unheard_packets_total":              "TURN unheard",
+	"verbatim_event_streams_cut_off_total":             "streams cut off",
 }
 
 func (d *door) newRow(name string) *row {

@@ -6,3 +6,6 @@ import "math"
 
 // freeSpace is not known on this system.
 func freeSpace(string) (int64, error) { return math.MaxInt64, nil }
+
+// maxFiles is not known on this system.
+func maxFiles() int { return math.MaxInt32 }

@@ -2,7 +2,11 @@
 
 package main
 
-import "golang.org/x/sys/unix"
+import (
+	"math"
+
+	"golang.org/x/sys/unix"
+)
 
 // freeSpace is what is free for this process on the disk of a folder, in bytes.
 func freeSpace(dir string) (int64, error) {
@@ -11,4 +15,14 @@ func freeSpace(dir string) (int64, error) {
 		return 0, err
 	}
 	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // other systems have other types
+}
+
+// maxFiles is how many files this process may have open, connections among them: Go
+// has raised that to what the system allows (package os).
+func maxFiles() int {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		return math.MaxInt32
+	}
+	return int(min(r.Cur, math.MaxInt32))
 }

@@ -145,6 +145,12 @@ func TestNodes(t *testing.T) {
 		t.Error("the other node has still logs")
 	}
 
+	// A name is one server's, whatever folder another one has.
+	twin := verbatim(t.Context(), "serve", "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--data", t.TempDir(), "--recognizer", "none:", "--node", "n1")
+	if out, err := twin.CombinedOutput(); err == nil || !strings.Contains(string(out), "node n1: another server that runs has this node's name") {
+		t.Errorf("%v: %s", err, out)
+	}
+
 	out, err := verbatim(t.Context(), "nodes").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "TO HAND OVER") || strings.Count(string(out), "alive") != 2 || !strings.Contains(string(out), "https://n2.example") {
 		t.Errorf("%v: %s", err, out)

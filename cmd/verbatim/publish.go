@@ -75,9 +75,40 @@ func (c *publishCmd) Run(ctx context.Context) error {
 	case <-time.After(300 * time.Millisecond):
 	case <-ctx.Done():
 	}
+	err := errors.Join(errs...)
+	interrupted := err != nil && ctx.Err() != nil
 	cancel()
 	watching.Wait()
-	return errors.Join(errs...)
+	if interrupted {
+		screen.println(farewell(pubs))
+	}
+	return err
+}
+
+// farewell says what became of it all when Ctrl-C has ended it.
+func farewell(pubs []*publisher) string {
+	var sent int64
+	joined, here := 0, 0
+	var why error
+	for _, p := range pubs {
+		sent += p.sent
+		if p.joined {
+			joined++
+		}
+		if p.left != nil {
+			here, why = here+1, p.left
+		}
+	}
+	text := fmt.Sprintf("Stopped: %v of audio were sent", time.Duration(sent/ticksPerMS)*time.Millisecond)
+	switch {
+	case joined == 0:
+		return "Stopped before anybody had joined."
+	case here > 0:
+		return fmt.Sprintf("%s; %d of %d could not tell the server that they leave, which it notices by itself: %v", text, here, joined, why)
+	case len(pubs) > 1:
+		return fmt.Sprintf("%s, and all %d who had joined have left; the server transcribes what it has.", text, joined)
+	}
+	return text + ", and the publisher has left; the server transcribes what it has."
 }
 
 func (c *publishCmd) via() whipclient.Via {
@@ -93,6 +124,10 @@ type publisher struct {
 	client   *whipclient.Client
 	screen   *screen
 	id, name string
+
+	sent   int64 // ticks (48 kHz)
+	joined bool
+	left   error // nil: it has left, if it had joined
 }
 
 func (p *publisher) run(ctx context.Context) error {
@@ -100,16 +135,18 @@ func (p *publisher) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.id = s.Participant
+	p.id, p.joined = s.Participant, true
 	p.screen.add(p.id)
 	sent, err := p.play(ctx, s)
+	p.sent = sent
 	if err == nil {
 		p.arrive(ctx, s.Meeting, sent)
 	}
 	// Leaving also after Ctrl-C, so that what was said is transcribed.
 	lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	if err = errors.Join(err, s.Leave(lctx)); err != nil {
+	p.left = s.Leave(lctx)
+	if err = errors.Join(err, p.left); err != nil {
 		return err
 	}
 	if sent == 0 {
@@ -217,6 +254,14 @@ type screen struct {
 
 	mu   sync.Mutex
 	mine map[string]bool // the participants who speak
+}
+
+// println prints a line below whatever stands there.
+func (s *screen) println(text string) {
+	if s.line > 0 { // an interim
+		text = "\n" + text
+	}
+	fmt.Fprintln(s.out, text)
 }
 
 func (s *screen) add(participant string) {

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
+	"io"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"verbatim/pipeline/meeting"
 	"verbatim/signaling/whipclient"
@@ -24,6 +29,48 @@ func TestPublishSaysWhatItWaitsFor(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	s.kill()
+}
+
+// Ctrl-C: it leaves, says so, and says how much it had sent, which the server has.
+func TestPublishStopped(t *testing.T) {
+	s := serve(t, t.TempDir(), "none:")
+	cmd := verbatim(t.Context(), "publish", opusFile(t, "sas-0870"), "--room", "r", "--url", s.url)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.until("some audio", func(m meeting.Meeting) bool { return len(m.Tracks) == 1 && m.Tracks[0].Coverage.DurationMS > 500 })
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("it says that all was sent")
+	}
+	found := regexp.MustCompile(`(?m)^Stopped: (\S+) of audio were sent, and the publisher has left; .*\n\z`).FindStringSubmatch(out.String())
+	if found == nil {
+		t.Fatalf("its last line is not what it should be: %s", out.String())
+	}
+	sent, err := time.ParseDuration(found[1])
+	m := s.until("the track has ended", func(m meeting.Meeting) bool { return m.Tracks[0].EndedBy == "left" })
+	if took := time.Duration(m.Tracks[0].Coverage.DurationMS) * time.Millisecond; err != nil || sent < took-10*time.Millisecond || sent > took+200*time.Millisecond {
+		t.Errorf("it says that it sent %s (%v), the server has %v", found[1], err, took)
+	}
+	s.stop()
+}
+
+func TestFarewell(t *testing.T) {
+	second := int64(1000 * ticksPerMS)
+	for want, pubs := range map[string][]*publisher{
+		"Stopped before anybody had joined.": {{}, {}},
+		"Stopped: 1.5s of audio were sent, and the publisher has left; the server transcribes what it has.":                            {{sent: second * 3 / 2, joined: true}},
+		"Stopped: 3s of audio were sent, and all 2 who had joined have left; the server transcribes what it has.":                      {{sent: second, joined: true}, {sent: 2 * second, joined: true}, {}},
+		"Stopped: 2s of audio were sent; 1 of 2 could not tell the server that they leave, which it notices by itself: unexpected EOF": {{sent: second, joined: true, left: io.ErrUnexpectedEOF}, {sent: second, joined: true}},
+	} {
+		if got := farewell(pubs); got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
 }
 
 func TestPublishSaysThatItsTrackHadEnded(t *testing.T) {

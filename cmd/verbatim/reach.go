@@ -60,11 +60,19 @@ func (f *reachFlags) Check(ctx context.Context) error {
 		}
 	}
 	if f.TURNSecretFile != "" {
-		if _, err := signaling.ReadSecret(f.TURNSecretFile); err != nil {
-			errs = append(errs, fmt.Errorf("--turn-secret-file: %w", err))
+		if _, err := f.turnSecret(); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(append(errs, f.config(&media.Config{}))...)
+}
+
+// turnSecret is a random one if none was given.
+func (f *reachFlags) turnSecret() ([]byte, error) {
+	if f.TURNSecretFile == "" {
+		return []byte(rand.Text()), nil
+	}
+	return readSecret("turn-secret-file", f.TURNSecretFile, "", signaling.CheckSecret)
 }
 
 // relay starts the TURN server for the media port, nil for none. Clients are told
@@ -76,11 +84,9 @@ func (f *reachFlags) relay(m *media.Engine, c *tls.Config) (server *relay.Server
 	if f.TURNSListen != "" && c == nil {
 		return nil, nil, errors.New("--turns-listen needs the server's certificate: --tls-cert or --acme-domain")
 	}
-	secret := []byte(rand.Text())
-	if f.TURNSecretFile != "" {
-		if secret, err = signaling.ReadSecret(f.TURNSecretFile); err != nil {
-			return nil, nil, fmt.Errorf("--turn-secret-file: %w", err)
-		}
+	secret, err := f.turnSecret()
+	if err != nil {
+		return nil, nil, err
 	}
 	if c != nil {
 		c = c.Clone()

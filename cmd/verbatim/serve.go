@@ -22,6 +22,7 @@ import (
 	"verbatim/internal/clock"
 	"verbatim/internal/config"
 	"verbatim/internal/metrics"
+	"verbatim/internal/netlimit"
 	"verbatim/media"
 	"verbatim/media/audio"
 	"verbatim/media/ingest"
@@ -100,6 +101,8 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer listener.Close() // the HTTP server closes it first; this is for errors on the way
+	door := c.door(log)
+	listener = door.Listener(listener)
 	adminPort, err := c.Operators.listenAdmin(ctx)
 	if err != nil {
 		return err
@@ -118,7 +121,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	https, err := c.TLS.setup(ctx, c.Data, log)
+	https, err := c.TLS.setup(ctx, c.Data, door, log)
 	if err != nil {
 		return err
 	}
@@ -171,7 +174,7 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 		}
 	})
 
-	s := &server{log: log, hub: &events.Hub{}, tls: https.config}
+	s := &server{log: log, hub: &events.Hub{}, tls: https.config, door: door}
 	closeTraces, err := s.trace(ctx, &c.Traces)
 	if err != nil {
 		return err
@@ -335,6 +338,7 @@ func lock(dir string) (unlock func() error, err error) {
 type server struct {
 	log      *slog.Logger
 	tls      *tls.Config // nil: HTTP in plain text
+	door     *netlimit.Limiter
 	hub      *events.Hub
 	bus      eventBus // what carries events: hub, and those of others with --nats
 	registry *meeting.Registry
@@ -351,7 +355,7 @@ func (s *server) metrics(logs *tracklog.Store, t *transcribe.Supervisor, webhook
 	sources := metrics.Sources{
 		Pipeline: s.pipeline.Stats, Logs: logs.Stats, Media: s.media.Stats, Ingest: s.ingest.Stats, Events: s.hub.Stats,
 		Requests: requests, Joins: s.joins.counts, Draining: func() bool { return s.http.Draining() },
-		Limited: func() map[string]uint64 { return s.http.Stats().Refused }, Version: version(),
+		Limited: s.refused, Used: s.used, Version: version(),
 	}
 	for _, hook := range webhooks {
 		sources.Webhooks = append(sources.Webhooks, hook.Stats)

@@ -10,10 +10,12 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"verbatim/internal/certs"
+	"verbatim/internal/netlimit"
 	"verbatim/signaling"
 )
 
@@ -41,6 +43,11 @@ func (f *tlsFlags) proxies() []netip.Prefix {
 	return f.TrustedProxy
 }
 
+// own says whether an address is this machine's, or a proxy's: behind those are many.
+func (f *tlsFlags) own(ip netip.Addr) bool {
+	return ip.IsLoopback() || slices.ContainsFunc(f.proxies(), func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
 // Check implements checker.
 func (f *tlsFlags) Check(context.Context) error {
 	switch {
@@ -64,7 +71,9 @@ type tlsSetup struct {
 	stop   func() error              // ends what serves beside it
 }
 
-func (f *tlsFlags) setup(ctx context.Context, data string, log *slog.Logger) (t tlsSetup, err error) {
+// setup reads or gets the certificates. Whoever comes to what serves beside the server
+// passes the door.
+func (f *tlsFlags) setup(ctx context.Context, data string, door *netlimit.Limiter, log *slog.Logger) (t tlsSetup, err error) {
 	if err := f.Check(ctx); err != nil {
 		return t, err
 	}
@@ -84,7 +93,7 @@ func (f *tlsFlags) setup(ctx context.Context, data string, log *slog.Logger) (t 
 		Domains: f.ACMEDomain, Directory: f.ACMEDirectory, Email: f.ACMEEmail, Cache: filepath.Join(data, "acme"),
 	})
 	if f.ACMEHTTP != "" {
-		if t.stop, err = servePlain(ctx, f.ACMEHTTP, a.Handler(), log); err != nil {
+		if t.stop, err = servePlain(ctx, f.ACMEHTTP, a.Handler(), door, log); err != nil {
 			return t, fmt.Errorf("--acme-http: %w", err)
 		}
 	}
@@ -93,7 +102,7 @@ func (f *tlsFlags) setup(ctx context.Context, data string, log *slog.Logger) (t 
 }
 
 // servePlain serves HTTP until stop is called.
-func servePlain(ctx context.Context, addr string, h http.Handler, log *slog.Logger) (stop func() error, err error) {
+func servePlain(ctx context.Context, addr string, h http.Handler, door *netlimit.Limiter, log *slog.Logger) (stop func() error, err error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
@@ -104,7 +113,7 @@ func servePlain(ctx context.Context, addr string, h http.Handler, log *slog.Logg
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(door.Listener(l)); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("plain HTTP is not served any more", "err", err)
 		}
 	})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"verbatim/pipeline/store"
@@ -67,22 +66,16 @@ func (c *serveCmd) webhookSecrets() (webhook.Secrets, error) {
 	if len(c.Webhook) == 0 {
 		return nil, nil
 	}
-	text := os.Getenv(webhookSecrets)
-	from := webhookSecrets
-	if c.WebhookSecretFile != "" {
-		b, err := os.ReadFile(c.WebhookSecretFile)
-		if err != nil {
-			return nil, fmt.Errorf("--webhook-secret-file: %w", err)
-		}
-		text, from = string(b), "--webhook-secret-file"
+	b, err := readSecret("webhook-secret-file", c.WebhookSecretFile, webhookSecrets, func(b []byte) error {
+		_, err := webhook.ParseSecrets(string(b))
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	if text == "" {
+	if b == nil {
 		return nil, errors.New("--webhook needs a secret that its events are signed with, in the environment's " + webhookSecrets +
 			" or in --webhook-secret-file; make one with: echo whsec_$(openssl rand -base64 32)")
 	}
-	s, err := webhook.ParseSecrets(text)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", from, err)
-	}
-	return s, err
+	return webhook.ParseSecrets(string(b))
 }

@@ -43,7 +43,8 @@ var (
 	sessions = desc("sessions", "Sessions that there are.", "via")
 	begun    = desc("sessions_started_total", "Sessions that began.", "via")
 	refused  = desc("sessions_refused_total", "Clients that were refused because there were too many sessions.", "via")
-	limited  = desc("limit_refusals_total", "Requests that were refused because a client had taken what one may take, by the limit: sessions in a room, of an address, of a token; streams; rate.", "limit")
+	limited  = desc("limit_refusals_total", "Requests and connections that were refused because a client had taken what one may take, or all had, by the limit: sessions in a room, of an address, of a token; streams, downloads, rate; HTTP connections.", "limit")
+	used     = desc("limit_used", "What is taken of limits that are in all: HTTP connections, streams (event streams and WebSockets), downloads.", "limit")
 	conns    = desc("ingest_connections", "WebSockets over which audio may come.")
 	dropped  = desc("media_dropped_datagrams_total", "Datagrams that came faster than their sessions took them.")
 
@@ -266,6 +267,9 @@ func (c collector) collectSessions(s sink) {
 	s.counter(refused, float64(i.Refused), "ingest")
 	for limit, n := range c.s.Limited() {
 		s.counter(limited, float64(n), limit)
+	}
+	for limit, n := range c.s.Used() {
+		s.gauge(used, float64(n), limit)
 	}
 	s.gauge(conns, float64(i.Connections))
 	s.counter(dropped, float64(m.Dropped))

@@ -44,7 +44,8 @@ type Sources struct {
 	Requests *Requests
 	Joins    *Joins
 	Draining func() bool
-	Limited  func() map[string]uint64 // requests that a limit refused
+	Limited  func() map[string]uint64 // requests and connections that a limit refused
+	Used     func() map[string]int    // what is taken of limits in all
 	Version  string
 	Link     func() events.LinkStats // nil: there is no NATS
 	Forward  func() forward.Stats    // nil: nothing is forwarded

@@ -1,7 +1,7 @@
 // Package netlimit bounds what strangers can take of a server by opening TCP
-// connections. A stranger's connection may stay for a short while, and there may
-// be so many of them, in all and from one address; it becomes known when its
-// server says so.
+// connections. There may be so many of a stranger's, in all and from one address,
+// and each may stay for a while, or for as long as its server likes; it becomes known
+// when the server says so.
 package netlimit
 
 import (
@@ -18,7 +18,9 @@ type Limits struct {
 	Max        int           // connections in all
 	Strangers  int           // of them strangers'
 	PerAddress int           // strangers' from one address; of IPv6, from one /64
-	Patience   time.Duration // how long a stranger may stay
+	Patience   time.Duration // how long a stranger may stay; 0: no deadline is set
+	// Own says whose connections are known from the outset; nil: nobody's.
+	Own func(netip.Addr) bool
 }
 
 // Limiter applies Limits to one or more listeners. It is safe for concurrent use.
@@ -78,13 +80,22 @@ func (l *listener) Accept() (net.Conn, error) {
 func (l *Limiter) admit(c net.Conn) *Conn {
 	addr, _ := netip.ParseAddrPort(c.RemoteAddr().String()) // else it is none
 	from := Network(addr.Addr())
+	own := l.limits.Own != nil && l.limits.Own(addr.Addr().Unmap().WithZone(""))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.all >= l.limits.Max || l.unseen >= l.limits.Strangers || l.from[from] >= l.limits.PerAddress {
+	switch {
+	case l.all >= l.limits.Max:
+		return nil
+	case own:
+		l.all++
+		return &Conn{Conn: c, l: l, from: from}
+	case l.unseen >= l.limits.Strangers || l.from[from] >= l.limits.PerAddress:
 		return nil
 	}
-	if err := c.SetDeadline(time.Now().Add(l.limits.Patience)); err != nil {
-		return nil
+	if p := l.limits.Patience; p > 0 {
+		if err := c.SetDeadline(time.Now().Add(p)); err != nil {
+			return nil
+		}
 	}
 	l.all++
 	l.unseen++
@@ -104,8 +115,8 @@ func Network(ip netip.Addr) netip.Prefix {
 	return p
 }
 
-// Conn is a stranger's connection until Known is called. Whoever accepted it
-// closes it.
+// Conn is a stranger's connection until Known is called, if it is not one of
+// Limits.Own. Whoever accepted it closes it.
 type Conn struct {
 	net.Conn
 	l        *Limiter
@@ -133,6 +144,16 @@ func (c *Conn) seen() {
 	if c.l.from[c.from]--; c.l.from[c.from] == 0 {
 		delete(c.l.from, c.from)
 	}
+}
+
+// CloseWrite says that nothing more will be sent, where the connection can: net/http
+// does so before it closes one whose client is still sending, which would lose the
+// answer else.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
 }
 
 // Close implements net.Conn; it may be called twice.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -104,6 +105,59 @@ func TestLimits(t *testing.T) {
 				t.Errorf("one is known, and another is let in: %v", ours != nil)
 			}
 		})
+	}
+}
+
+// Those that are a server's own are no strangers, and no deadline is set.
+func TestOwn(t *testing.T) {
+	own := netip.MustParseAddr("127.0.0.1")
+	h := newHouse(t, Limits{Max: 4, Strangers: 1, PerAddress: 1, Patience: time.Millisecond, Own: func(a netip.Addr) bool { return a == own }})
+	for range 4 {
+		theirs, ours := h.knock()
+		if ours == nil {
+			t.Fatal("one of its own is not let in")
+		}
+		time.Sleep(2 * time.Millisecond)
+		if _, err := theirs.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(ours, make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+		if err := ours.Known(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, ours := h.knock(); ours != nil {
+		t.Error("there are more than there may be in all")
+	}
+}
+
+// Without patience a stranger's connection stays, and counts for as long as it does.
+func TestNoPatience(t *testing.T) {
+	h := newHouse(t, Limits{Max: 9, Strangers: 9, PerAddress: 1})
+	theirs, ours := h.knock()
+	time.Sleep(5 * time.Millisecond)
+	if _, err := theirs.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(ours, make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	if _, second := h.knock(); second != nil {
+		t.Error("another is let in")
+	}
+	if err := ours.CloseWrite(); err != nil {
+		t.Error(err)
+	}
+	if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("nothing more will be sent: %v", err)
+	}
+	if _, err := theirs.Write([]byte("x")); err != nil {
+		t.Errorf("the other way: %v", err)
+	}
+	if _, err := io.ReadFull(ours, make([]byte, 1)); err != nil {
+		t.Error(err)
 	}
 }
 

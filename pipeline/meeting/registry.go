@@ -61,6 +61,7 @@ type Beat struct {
 	Dead  bool     // this node had been declared dead
 	Nodes []string // those that are declared dead now
 	Left  []Seat   // who has left with them
+	Ended []Ended  // meetings that were completed by giving up a node, and of which nobody was told
 }
 
 // SessionKey is what a store knows a session by. Whoever knows a session's id may end
@@ -426,6 +427,10 @@ func (r *Registry) check(ctx context.Context) error {
 	}
 	for _, node := range b.Nodes {
 		r.cfg.Logger.Warn("a node is taken for dead; its tracks are pending until it comes back", "node", node)
+	}
+	for _, e := range b.Ended {
+		r.cfg.Logger.Info("a meeting is complete, as a node was given up", "room", e.Room, "meeting", e.Meeting, "state", e.State)
+		r.publish(e.Room, e.Meeting, EventEnded, e)
 	}
 	for _, seat := range b.Left {
 		r.publish(seat.Room, seat.Meeting, EventLeft, Presence{Meeting: seat.Meeting, Participant: seat.Participant})

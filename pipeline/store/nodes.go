@@ -26,6 +26,7 @@ const givenUp = "node given up"
 type self struct {
 	node, url string
 	deadAfter time.Duration
+	name      nodeName
 
 	mu            sync.Mutex // guards what follows
 	since, last   int64      // since when it has beaten without a pause, and when last, in the database's microseconds
@@ -35,9 +36,15 @@ type self struct {
 // SetNode says which node the store acts for: new tracks and sessions are its, and
 // it finishes no others' in PostgreSQL. (What SQLite has is all one node's.) url is
 // by what clients reach it, "" if that is not known. The node is alive when SetNode
-// returns. It is called before everything else.
+// returns; ErrNameTaken says that it is so by another process. It is called before
+// everything else.
 func (s *Store) SetNode(ctx context.Context, id, url string) error {
 	s.self.node, s.self.url = id, url
+	if s.shared {
+		if err := s.takeName(ctx); err != nil {
+			return err
+		}
+	}
 	_, err := s.heartbeat(ctx)
 	return err
 }
@@ -74,13 +81,21 @@ func (s *Store) describe(ctx context.Context, change func()) error {
 // Beat says that this node is alive, to be called every five seconds. Who has not
 // done that for 30 s by the database's clock is declared dead, and who was there
 // by its sessions has left at that time; but only by a node that has beaten for
-// 30 s without a pause, so that a database that was away kills nobody. Of SQLite's
-// one node nothing is asked.
+// 30 s without a pause, so that a database that was away kills nobody. It also tells
+// of what an operator has had completed (GiveUpNode). ErrNameTaken says that another
+// process has taken the node's name while the database was away. Of SQLite's one node
+// nothing is asked.
 func (s *Store) Beat(ctx context.Context, at time.Time) (b meeting.Beat, err error) {
 	if !s.shared || s.self.node == "" {
 		return b, nil
 	}
+	if err := s.keepName(ctx); err != nil {
+		return b, err
+	}
 	if b.Dead, err = s.heartbeat(ctx); err != nil {
+		return b, err
+	}
+	if b.Ended, err = s.passOn(ctx); err != nil {
 		return b, err
 	}
 	s.self.mu.Lock()
@@ -325,11 +340,12 @@ func (s *Store) Peer(ctx context.Context, node string) (p meeting.Peer, err erro
 
 // GiveUpNode gives up what a dead node has not finished, for it will not come back:
 // its tracks become incomplete, with the rest of them skipped, and their meetings
-// are complete or incomplete if nothing else is outstanding. Its audio is lost, so
-// that recordings wait for it no longer. Should it come back, it is told that the
-// tracks are not its any more (ErrNotOwner), and its audio is there again. It returns
-// how many tracks it had not finished; ErrNotFound for a node that was never there,
-// ErrAlive for one that is.
+// are complete or incomplete if nothing else is outstanding. Who is told of that is
+// known to nodes alone: of those that run, one tells (Beat), or the next that starts.
+// Its audio is lost, so that recordings wait for it no longer. Should it come back, it
+// is told that the tracks are not its any more (ErrNotOwner), and its audio is there
+// again. It returns how many tracks it had not finished; ErrNotFound for a node that was
+// never there, ErrAlive for one that is.
 func (s *Store) GiveUpNode(ctx context.Context, node string, at time.Time) (tracks int, err error) {
 	err = s.update(ctx, "give up node "+node, func(tx *sql.Tx) error {
 		var alive int
@@ -364,7 +380,11 @@ func (s *Store) GiveUpNode(ctx context.Context, node string, at time.Time) (trac
 				continue
 			}
 			meetings[t.Meeting] = true
-			if _, err := s.settle(ctx, tx, t.Meeting, at); err != nil {
+			st, err := s.settle(ctx, tx, t.Meeting, at)
+			if err == nil && st != meeting.StateLive && st != meeting.StateEnded {
+				err = s.leaveWord(ctx, tx, t.Meeting, at)
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +29,9 @@ func TestNodes(t *testing.T) {
 		"leaving not told":  testLeavingNotTold,
 		"own tracks":        testOwnTracks,
 		"give up":           testGiveUpNode,
+		"give up is told":   testGiveUpIsTold,
+		"one of a name":     testOneOfAName,
+		"name lost":         testNameLost,
 		"erased elsewhere":  testErasedElsewhere,
 		"one sender":        testOneSender,
 		"others' endpoints": testOthersEndpoints,
@@ -361,6 +365,121 @@ func testGiveUpNode(t *testing.T, c *cluster) {
 	wantErr(t, err, ErrNotOwner)
 	_, err = a.FinishTrack(ctx, "P", pending.Epoch, meeting.TrackComplete, t0)
 	wantErr(t, err, ErrNotOwner)
+}
+
+// testGiveUpIsTold: what an operator completes is told of once, by a node that knows
+// to whom.
+func testGiveUpIsTold(t *testing.T, c *cluster) {
+	ctx := t.Context()
+	database := c.Database(c.template)
+	a, b, operator := c.named(t, database, "n1"), c.named(t, database, "n2"), c.node(t, database)
+	track(t, a, "L", "M", ada)
+	track(t, a, "N", "N", ada) // goes on
+	ok[meeting.State](t)(a.EndMeeting(ctx, "M", t0))
+	_, err := a.db.Exec("UPDATE nodes SET alive = 0 WHERE id = 'n1'")
+	must(t, err)
+	same(t, ok[int](t)(operator.GiveUpNode(ctx, "n1", t0)), 2)
+	same(t, len(ok[meeting.Beat](t)(b.Beat(ctx, t0)).Ended), 0) // it has not said yet whom it tells
+	same(t, ok[int64](t)(b.SetOutbox(ctx, Outbox{Endpoints: []string{"e", "f"}, Types: allEvents})), int64(0))
+	same(t, ok[meeting.Beat](t)(b.Beat(ctx, t0)).Ended, []meeting.Ended{{Meeting: "M", Room: "room-m", State: meeting.StateIncomplete}})
+	same(t, len(ok[meeting.Beat](t)(b.Beat(ctx, t0)).Ended), 0)
+	for _, endpoint := range []string{"e", "f"} {
+		d, found, _, err := b.NextDelivery(ctx, endpoint, time.Now())
+		must(t, err)
+		if !found || d.Type != MeetingComplete || !strings.Contains(string(d.Body), `"state":"incomplete"`) || !strings.Contains(string(d.Body), `"id":"M"`) {
+			t.Errorf("%s is told %s %s", endpoint, d.Type, d.Body)
+		}
+		same(t, ok[int64](t)(b.PendingDeliveries(ctx, endpoint)), int64(1))
+	}
+	// What a node completes it tells of by itself.
+	same(t, ok[meeting.State](t)(b.EndMeeting(ctx, "N", t0)), meeting.StateIncomplete)
+	same(t, len(ok[meeting.Beat](t)(b.Beat(ctx, t0)).Ended), 0)
+}
+
+// testOneOfAName: no two processes are one node, but one follows the other at once.
+func testOneOfAName(t *testing.T, c *cluster) {
+	ctx := t.Context()
+	database := c.Database(c.template)
+	a, b := c.named(t, database, "n1"), c.node(t, database)
+	c.named(t, database, "n2")
+	c.named(t, c.Database(c.template), "n1") // in another database
+	b.self.deadAfter = time.Minute
+	beating, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for beating.Err() == nil {
+			time.Sleep(50 * time.Millisecond)
+			if _, err := a.Beat(ctx, time.Now()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	began := time.Now()
+	wantErr(t, b.SetNode(ctx, "n1", ""), ErrNameTaken)
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	stop()
+	wg.Wait()
+	// One that says nothing, and is connected.
+	b.self.deadAfter = 500 * time.Millisecond
+	wantErr(t, b.SetNode(ctx, "n1", ""), ErrNameTaken)
+	// It lets go, or has died.
+	b.self.deadAfter = time.Minute
+	for _, end := range []func(){func() { must(t, a.Close()) }, func() { cut(t, c, database, "n1") }} {
+		wg.Go(func() {
+			time.Sleep(100 * time.Millisecond)
+			end()
+		})
+		began = time.Now()
+		must(t, b.SetNode(ctx, "n1", ""))
+		wg.Wait()
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		b.leaveName()
+		a = c.named(t, database, "n1")
+	}
+}
+
+// cut has PostgreSQL lose the connection that holds a node's name.
+func cut(t testing.TB, c *cluster, database, node string) {
+	s := c.node(t, database)
+	var n int
+	err := s.db.QueryRow(`
+		WITH holders AS (SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE l.locktype = 'advisory' AND d.datname = current_database()
+			AND (CAST(l.classid AS BIGINT) << 32 | CAST(l.objid AS BIGINT)) = hashtextextended('verbatim node ' || CAST($1 AS TEXT), 0))
+		SELECT COUNT(*) FROM holders WHERE pg_terminate_backend(pid, 10000)`, node).Scan(&n)
+	if err != nil || n != 1 {
+		t.Errorf("%d connections hold the name: %v", n, err)
+	}
+}
+
+// testNameLost: a node that loses its name takes it again, or knows that it cannot.
+func testNameLost(t *testing.T, c *cluster) {
+	ctx := t.Context()
+	database := c.Database(c.template)
+	a, b := c.named(t, database, "n1"), c.node(t, database)
+	b.self.deadAfter = 100 * time.Millisecond
+	cut(t, c, database, "n1")
+	ok[meeting.Beat](t)(a.Beat(ctx, t0))
+	wantErr(t, b.SetNode(ctx, "n1", ""), ErrNameTaken)
+	cut(t, c, database, "n1")
+	b.self.deadAfter = 10 * time.Second
+	must(t, b.SetNode(ctx, "n1", ""))
+	ok[meeting.Beat](t)(a.Beat(ctx, t0)) // it may be its own connection that PostgreSQL has not missed yet
+	must(t, a.Writable(ctx))
+	time.Sleep(a.self.deadAfter)
+	_, err := a.Beat(ctx, t0)
+	wantErr(t, err, ErrNameTaken)
+	wantErr(t, a.Writable(ctx), ErrNameTaken)
+	must(t, b.Close())
+	for began := time.Now(); err != nil; _, err = a.Beat(ctx, t0) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatal(err)
+		}
+	}
+	must(t, a.Writable(ctx))
 }
 
 func testErasedElsewhere(t *testing.T, c *cluster) {

@@ -40,6 +40,11 @@ const dropEndpoint = "DELETE FROM outbox WHERE endpoint = $1"
 // event, which takes less time.
 const leaseTime = time.Minute
 
+// anyNode stands for the endpoint in events that a store without an outbox has left:
+// the operator's program, which does not know who is to be told. A node that does makes
+// rows of its endpoints of them.
+const anyNode = ""
+
 // forgetAfter is when events for endpoints that this node does not have go although
 // other nodes, which may know them, have left them: senders have given them up by then.
 const forgetAfter = 25 * time.Hour
@@ -53,7 +58,7 @@ func (s *Store) SetOutbox(ctx context.Context, o Outbox) (dropped int64, err err
 	err = s.update(ctx, "begin the outbox", func(tx *sql.Tx) error {
 		dropped = 0
 		scan := func(rows *sql.Rows) (e string, err error) { return e, rows.Scan(&e) }
-		known, err := collect(ctx, tx, scan, "SELECT DISTINCT endpoint FROM outbox")
+		known, err := collect(ctx, tx, scan, "SELECT DISTINCT endpoint FROM outbox WHERE endpoint <> $1", anyNode)
 		if err != nil {
 			return err
 		}
@@ -124,6 +129,10 @@ func (s *Store) tells(kind string) bool {
 
 // tell writes an event of a meeting into the outbox. Callers ask tells before.
 func (s *Store) tell(ctx context.Context, tx *sql.Tx, meetingID, kind string, at time.Time, data any) error {
+	return write(ctx, tx, s.outbox.Load().Endpoints, meetingID, kind, at, data)
+}
+
+func write(ctx context.Context, tx *sql.Tx, endpoints []string, meetingID, kind string, at time.Time, data any) error {
 	body, err := json.Marshal(struct {
 		Type      string    `json:"type"`
 		Timestamp time.Time `json:"timestamp"`
@@ -132,16 +141,79 @@ func (s *Store) tell(ctx context.Context, tx *sql.Tx, meetingID, kind string, at
 	if err != nil {
 		return fmt.Errorf("event %s: %w", kind, err)
 	}
-	id := "msg_" + rand.Text()
-	for _, endpoint := range s.outbox.Load().Endpoints {
+	return insertEvent(ctx, tx, endpoints, meetingID, "msg_"+rand.Text(), kind, string(body), at.UnixMicro())
+}
+
+func insertEvent(ctx context.Context, tx *sql.Tx, endpoints []string, meetingID, id, kind, body string, at int64) error {
+	for _, endpoint := range endpoints {
 		_, err := tx.ExecContext(ctx, `
 			INSERT INTO outbox (endpoint, meeting, id, type, body, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-			endpoint, meetingID, id, kind, string(body), at.UnixMicro())
+			endpoint, meetingID, id, kind, body, at)
 		if err != nil {
 			return fmt.Errorf("event %s: %w", kind, err)
 		}
 	}
 	return nil
+}
+
+// leaveWord has a node tell that a meeting is complete, if this store tells nobody.
+func (s *Store) leaveWord(ctx context.Context, tx *sql.Tx, meetingID string, at time.Time) error {
+	if s.outbox.Load() != nil {
+		return nil
+	}
+	m, err := loadOne(ctx, tx, "FROM meetings WHERE id = $1 AND erasing = 0", meetingID)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return write(ctx, tx, []string{anyNode}, meetingID, MeetingComplete, at, aboutMeeting{m})
+}
+
+// passOn makes events for this node's endpoints of those that were left for any node,
+// and returns the meetings that they tell of.
+func (s *Store) passOn(ctx context.Context) (ended []meeting.Ended, err error) {
+	if s.outbox.Load() == nil {
+		return nil, nil
+	}
+	var left int
+	err = s.view(ctx, "events for any node", func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM outbox WHERE endpoint = $1", anyNode).Scan(&left)
+	})
+	if err != nil || left == 0 {
+		return nil, err
+	}
+	type word struct {
+		meeting, id, kind, body string
+		at                      int64
+	}
+	scan := func(rows *sql.Rows) (w word, err error) {
+		return w, rows.Scan(&w.meeting, &w.id, &w.kind, &w.body, &w.at)
+	}
+	err = s.update(ctx, "events for any node", func(tx *sql.Tx) error {
+		ended = nil
+		words, err := collect(ctx, tx, scan, "DELETE FROM outbox WHERE endpoint = $1 RETURNING meeting, id, type, body, created_at", anyNode)
+		if err != nil {
+			return err
+		}
+		for _, w := range words {
+			e := meeting.Ended{Meeting: w.meeting}
+			err := tx.QueryRowContext(ctx, "SELECT room, state FROM meetings WHERE id = $1", w.meeting).Scan(&e.Room, &e.State)
+			if err != nil {
+				return err
+			}
+			ended = append(ended, e)
+			if s.tells(w.kind) {
+				if err := insertEvent(ctx, tx, s.outbox.Load().Endpoints, w.meeting, w.id, w.kind, w.body, w.at); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	s.wake()
+	return ended, err
 }
 
 // tellOfMeeting writes an event with everything that is known of a meeting.

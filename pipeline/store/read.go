@@ -22,6 +22,14 @@ func (s *Store) Meeting(ctx context.Context, id string) (m meeting.Meeting, err 
 	return m, err
 }
 
+// Room returns the room of a meeting.
+func (s *Store) Room(ctx context.Context, id string) (room string, err error) {
+	err = s.view(ctx, "room of meeting "+id, func(tx *sql.Tx) error {
+		return found(tx.QueryRowContext(ctx, "SELECT room FROM meetings WHERE id = $1 AND erasing = 0", id).Scan(&room))
+	})
+	return room, err
+}
+
 // LiveMeeting returns the meeting that is going on in a room.
 func (s *Store) LiveMeeting(ctx context.Context, room string) (m meeting.Meeting, err error) {
 	err = s.view(ctx, "live meeting in "+room, func(tx *sql.Tx) error {

@@ -99,7 +99,10 @@ type Store struct {
 }
 
 // Close closes the database. Calls that are under way fail.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error {
+	s.leaveName()
+	return s.db.Close()
+}
 
 // How long a PostgreSQL that restarts is waited for, and how long one try takes at
 // most: it may be that nobody answers at all.

@@ -16,6 +16,7 @@ func testErasures(t *testing.T, s *Store) {
 	wantErr(t, err, meeting.ErrLive)
 	same(t, len(ok[[]string](t)(s.Erasures(ctx))), 0)
 	ok[meeting.State](t)(s.EndMeeting(ctx, "M", t0))
+	same(t, ok[string](t)(s.Room(ctx, "M")), "room-m")
 	for range 2 { // asking again changes nothing
 		same(t, ok[string](t)(s.BeginErase(ctx, "M")), "room-m")
 		same(t, ok[[]string](t)(s.Erasures(ctx)), []string{"M"})
@@ -50,6 +51,7 @@ func testErasingHides(t *testing.T, s *Store) {
 	ok[string](t)(s.BeginErase(ctx, "M"))
 	for name, read := range map[string]func(id string) error{
 		"Meeting":    func(id string) error { _, err := s.Meeting(ctx, id); return err },
+		"Room":       func(id string) error { _, err := s.Room(ctx, id); return err },
 		"Segments":   func(id string) error { _, err := s.Segments(ctx, id, 0, 9); return err },
 		"Transcript": func(id string) error { _, err := s.Transcript(ctx, id); return err },
 		"Gaps":       func(id string) error { _, err := s.Gaps(ctx, id); return err },

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,6 +14,8 @@ import (
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/time/rate"
+
+	"verbatim/internal/loopback"
 )
 
 const (
@@ -105,7 +106,7 @@ func fetchKeys(ctx context.Context, c Config) (keyfunc.Keyfunc, error) {
 	if err != nil || u.Host == "" || u.User != nil {
 		return nil, errors.New("the address of the issuer's keys is a URL such as https://issuer.example/.well-known/jwks.json")
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+	if u.Scheme != "https" && (u.Scheme != "http" || !loopback.Name(u.Hostname())) {
 		return nil, errors.New("the issuer's keys come by https (http only from this machine): who changed them on their way could make tokens")
 	}
 	set, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{c.JWKS}, keyfunc.Override{
@@ -130,11 +131,6 @@ func fetchKeys(ctx context.Context, c Config) (keyfunc.Keyfunc, error) {
 		return nil, fmt.Errorf("the issuer's keys: %w", err)
 	}
 	return set, nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 // bounded cuts answers off.

@@ -54,12 +54,13 @@ func (l *limitFlags) connections(files int, own func(netip.Addr) bool) netlimit.
 	return netlimit.Limits{Max: in, Strangers: strangers, PerAddress: each, Own: own}
 }
 
-// door is the limiter of the HTTP ports. It says if there are too few files.
+// door is the limiter of the HTTP ports. It says if there are too few files for the
+// sessions that there may be.
 func (c *serveCmd) door(log *slog.Logger) *netlimit.Limiter {
 	files := maxFiles()
 	limits := c.connections(files, c.TLS.own)
-	if limits.Max < c.MaxConnections {
-		log.Info("there may be fewer HTTP connections than --max-connections says, as the process may not have enough files open (ulimit -n)",
+	if limits.Max < min(c.MaxConnections, c.MaxSessions) {
+		log.Info("there may be fewer HTTP connections than --max-sessions and --max-connections need, as the process may not have enough files open (ulimit -n)",
 			"files", files, "connections", limits.Max)
 	}
 	return netlimit.New(limits)

@@ -44,10 +44,16 @@ func (s *Store) takeName(ctx context.Context) error {
 	n := &s.self.name
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	began, first, err := time.Now(), int64(0), error(nil)
+	began := time.Now()
+	var first int64 // when the node was seen, at the first look
 	for try := 0; ; try++ {
-		if n.conn, err = s.tryName(ctx); n.conn != nil || err != nil && !s.passing(err) {
-			break
+		conn, err := s.tryName(ctx)
+		if conn != nil {
+			n.conn = conn
+			return nil
+		}
+		if err != nil && !s.passing(err) {
+			return fmt.Errorf("take the name of node %s: %w", s.self.node, err)
 		}
 		var seen int64
 		if err := s.view(ctx, "when a node was seen", func(tx *sql.Tx) error {
@@ -59,8 +65,7 @@ func (s *Store) takeName(ctx context.Context) error {
 			first = seen
 		}
 		if seen > first || time.Since(began) > s.self.deadAfter {
-			err = ErrNameTaken
-			break
+			return fmt.Errorf("node %s: %w", s.self.node, ErrNameTaken)
 		}
 		select {
 		case <-ctx.Done():
@@ -68,10 +73,6 @@ func (s *Store) takeName(ctx context.Context) error {
 		case <-time.After(nameRetry):
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("node %s: %w", s.self.node, err)
-	}
-	return nil
 }
 
 // tryName takes the name if it is free; nil if it is not.

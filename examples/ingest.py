@@ -25,6 +25,7 @@ if (wav.getsampwidth(), wav.getnchannels()) != (2, 1):
     cli.error(f"{args.file} is not 16 bit mono; this makes it so: sox {args.file} -b 16 -c 1 mono.wav")
 rate = wav.getframerate()
 kept, first, token = bytearray(), 0, ""  # what is not acknowledged; the counter of its first sample
+began, done = time.monotonic(), 0  # when recording began; samples that were acknowledged
 base = args.url  # of the server that has the stream
 who = uuid.uuid4().hex
 stop = threading.Event()
@@ -32,11 +33,11 @@ signal.signal(signal.SIGINT, lambda *_: stop.set())  # what was said until then 
 
 
 def capture():
-    start, samples = time.monotonic(), 0
+    samples = 0
     while not stop.is_set() and (data := wav.readframes(rate // 50)):
         kept.extend(data)
         samples += len(data) // 2
-        stop.wait(max(0, start + samples / rate - time.monotonic()))
+        stop.wait(max(0, began + samples / rate - time.monotonic()))
 
 
 async def send(ws, counter):
@@ -50,9 +51,9 @@ async def send(ws, counter):
 
 
 async def stream(ws):
-    global first, token, base
-    late = 1000 * len(kept) // 2 // rate  # what is kept was recorded while there was no stream
-    await ws.send(json.dumps({"type": "hello", "rate": rate, "resume": token, "late_ms": min(late, 600_000)}))
+    global first, token, base, done
+    late = time.monotonic() - began - done / rate  # since the first sample that is kept was recorded
+    await ws.send(json.dumps({"type": "hello", "rate": rate, "resume": token, "late_ms": min(int(1000 * late), 600_000)}))
     async for text in ws:
         message = json.loads(text)
         if message["type"] == "ready":
@@ -60,6 +61,7 @@ async def stream(ws):
             token, sending = message["resume"], asyncio.create_task(send(ws, message["next"]))
         elif message["type"] == "ack":
             del kept[: 2 * (message["durable"] - first)]
+            done += message["durable"] - first
             first = message["durable"]
 
 

@@ -2,7 +2,6 @@
 
 GOLANGCI := go tool -modfile=tools/go.mod golangci-lint
 GOSEC    := go tool -modfile=tools/gosec.mod gosec
-GOVULN   := go tool -modfile=tools/vuln.mod govulncheck
 TAGS     := pocketsphinx
 # Tests that run programs which the server does without: opusinfo, flac; curl, jq;
 # PostgreSQL; an ACME server; sqlite3.
@@ -145,8 +144,8 @@ lint: deps-run ## run golangci-lint and gosec (their first build takes minutes)
 GOSEC_EXCLUDE := G104,G115,G204,G304,G404
 
 .PHONY: vuln
-vuln: ## look for known vulnerabilities in what is linked in (asks vuln.go.dev; VULN_FLAGS="-db=…" another place)
-	@$(GOVULN) $(VULN_FLAGS) ./...
+vuln: ## look for known vulnerabilities in what is linked in (fetches their database; a minute or two)
+	@scripts/vuln.sh
 
 # As many at a time as there are processors, each with one.
 .PHONY: fuzz

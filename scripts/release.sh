@@ -25,7 +25,8 @@ fi
 
 VERSION=${VERSION:-$(git describe --tags --always --dirty)}
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-export VERSION
+GOTOOLCHAIN=$(sed -n 's/^toolchain //p' go.mod) # whatever is installed here
+export VERSION GOTOOLCHAIN
 
 # The licenses of all that is linked in, which want to be handed on with it.
 licenses() {

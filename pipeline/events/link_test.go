@@ -299,7 +299,14 @@ func TestClusterLosesAServer(t *testing.T) {
 	all[0].Stop()
 	a.Publish(final(1))
 	board.set("1")
-	next(t, heard, meeting.EventMissed)
+	until(t, "b is told, or to look", func() bool { // a may have found another server by now
+		select {
+		case e := <-heard:
+			return e.Type == meeting.EventMissed || e.Number == 1
+		case <-time.After(50 * time.Millisecond):
+			return false
+		}
+	})
 	until(t, "a is back", func() bool { return a.Stats().Connected && a.conn.ConnectedUrl() != all[0].URL && a.Watched(room) })
 	until(t, "b hears it", func() bool {
 		a.Publish(final(2))

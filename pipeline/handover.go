@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"verbatim/media/audio"
 	"verbatim/pipeline/meeting"
 	"verbatim/pipeline/recording"
 	"verbatim/pipeline/store"
@@ -22,6 +23,7 @@ import (
 const (
 	bucketEvery = time.Minute // how often is looked which bucket it is, and which the others'
 	claimEvery  = store.ClaimFor / 4
+	partSlack   = 60 * audio.TickRate // by which a part may be longer than the store knows its track
 )
 
 // partKey is that of a part.
@@ -157,7 +159,7 @@ func (p *Pipeline) source(ctx context.Context, row meeting.Track) (trackAudio, e
 		return trackAudio{}, err
 	}
 	return trackAudio{
-		packets: tracklog.Decode(f), end: row.Account.Total(), over: true,
+		packets: tracklog.Decode(f, row.Account.Total()+partSlack), end: row.Account.Total(), over: true,
 		close: func() { _ = f.Close() }, // it was read only
 	}, nil
 }

@@ -58,18 +58,19 @@ func Encode(w io.Writer, packets iter.Seq2[audio.Packet, error]) error {
 	return nil
 }
 
-// Decode reads what Encode wrote, up to the End packet. Nothing that it reads is
-// trusted: what cannot be a track ends with ErrCorrupt or io.ErrUnexpectedEOF, as the
-// last thing that it returns. Payloads are valid until the iterator moves on.
-func Decode(r io.Reader) iter.Seq2[audio.Packet, error] {
+// Decode reads what Encode wrote of a track of at most so many ticks, up to the End
+// packet. Nothing that it reads is trusted: what cannot be the track ends with
+// ErrCorrupt or io.ErrUnexpectedEOF, as the last thing that it returns. Payloads are
+// valid until the iterator moves on.
+func Decode(r io.Reader, most int64) iter.Seq2[audio.Packet, error] {
 	return func(yield func(audio.Packet, error) bool) {
-		if err := decodeAll(bufio.NewReaderSize(r, maxFrame), yield); !errors.Is(err, errDone) {
+		if err := decodeAll(bufio.NewReaderSize(r, maxFrame), most, yield); !errors.Is(err, errDone) {
 			yield(audio.Packet{}, fmt.Errorf("read a track: %w", err))
 		}
 	}
 }
 
-func decodeAll(r *bufio.Reader, yield func(audio.Packet, error) bool) error {
+func decodeAll(r *bufio.Reader, most int64, yield func(audio.Packet, error) bool) error {
 	head, err := peek(r, headerLen)
 	if err != nil {
 		return err
@@ -100,6 +101,8 @@ func decodeAll(r *bufio.Reader, yield func(audio.Packet, error) bool) error {
 			return err
 		case f.p.Seq != seq || f.p.Start != start:
 			return fmt.Errorf("%w: packet %d at %d where %d at %d has to be", ErrCorrupt, f.p.Seq, f.p.Start, seq, start)
+		case f.nextStart() > most, f.n > 1 && f.p.Samples == 0:
+			return fmt.Errorf("%w: %d packets up to %d, at most %d ticks", ErrCorrupt, f.n, f.nextStart(), most)
 		}
 		for i := range f.n {
 			if !yield(f.packet(i), nil) {

@@ -68,7 +68,7 @@ func TestEncodeDecode(t *testing.T) {
 		if err := Encode(&file, sequence(ps, nil)); err != nil {
 			t.Fatal(err)
 		}
-		got, err := read(Decode(bytes.NewReader(file.Bytes())))
+		got, err := read(Decode(bytes.NewReader(file.Bytes()), s.start))
 		if err != nil || len(got) != len(ps) {
 			t.Fatalf("%d packets of %d, %v", len(got), len(ps), err)
 		}
@@ -82,14 +82,14 @@ func TestEncodeDecode(t *testing.T) {
 		begins(got)
 
 		cut := rapid.IntRange(0, file.Len()-1).Draw(t, "cut")
-		got, err = read(Decode(bytes.NewReader(file.Bytes()[:cut])))
+		got, err = read(Decode(bytes.NewReader(file.Bytes()[:cut]), s.start))
 		if !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("cut off: %v", err)
 		}
 		begins(got)
 		broken := bytes.Clone(file.Bytes())
 		broken[cut] ^= byte(1 << rapid.IntRange(0, 7).Draw(t, "bit"))
-		got, err = read(Decode(bytes.NewReader(broken)))
+		got, err = read(Decode(bytes.NewReader(broken), s.start))
 		if !errors.Is(err, ErrCorrupt) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("changed: %v", err)
 		}
@@ -108,12 +108,15 @@ func TestEncode(t *testing.T) {
 	if err := Encode(&file, sequence(append(ps, s.end(audio.ReasonLeft)), nil)); err != nil || file.Len() > 1000 {
 		t.Errorf("%d bytes, %v", file.Len(), err)
 	}
+	if got, err := read(Decode(bytes.NewReader(file.Bytes()), s.start-1)); !errors.Is(err, ErrCorrupt) || len(got) > 0 {
+		t.Errorf("%d packets of a track that is too long, %v", len(got), err)
+	}
 	broken := errors.New("broken")
 	if err := Encode(io.Discard, sequence(ps[:2], broken)); !errors.Is(err, broken) {
 		t.Error(err)
 	}
 	n := 0
-	for range Decode(bytes.NewReader(file.Bytes())) {
+	for range Decode(bytes.NewReader(file.Bytes()), s.start) {
 		if n++; n == 3 {
 			break // who wants no more gets no more
 		}

@@ -302,8 +302,13 @@ func (c *serveCmd) iceServers() (servers []signaling.ICEServer, err error) {
 // to, or with tokens.
 func (c *serveCmd) listen(ctx context.Context) (l net.Listener, loopback bool, err error) {
 	l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, false, fmt.Errorf("%w (is another server running? --listen changes the address)", err)
+	case errors.Is(err, syscall.EACCES):
+		return nil, false, fmt.Errorf("%w (a port below 1024 needs the right to it, CAP_NET_BIND_SERVICE; --listen changes the address)", err)
+	case err != nil:
+		return nil, false, fmt.Errorf("--listen: %w", err)
 	}
 	addr, ok := l.Addr().(*net.TCPAddr)
 	loopback = ok && addr.IP.IsLoopback() && !c.TLS.proxied()

@@ -148,9 +148,12 @@ func (c *nodesGiveUpCmd) Run(ctx context.Context, all *nodesCmd) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	tracks, err := db.GiveUpNode(ctx, c.Node, time.Now())
-	if err != nil {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("there is no node %q; `verbatim nodes` lists those that there are", c.Node)
+	case err != nil:
 		return err
 	}
-	fmt.Printf("Given up: %d tracks of node %s. What was not transcribed of them is skipped; recordings are made without the audio that it has not handed over.\n", tracks, c.Node)
+	fmt.Printf("Node %s is given up (unfinished tracks: %d). What was not transcribed of them is skipped; recordings are made without the audio that it has not handed over.\n", c.Node, tracks)
 	return nil
 }

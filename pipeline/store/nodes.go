@@ -13,7 +13,7 @@ import (
 )
 
 // ErrAlive is returned for a node that is alive, and so not given up.
-var ErrAlive = errors.New("the node is alive: stop it first, and wait until it is taken for dead")
+var ErrAlive = errors.New("the node is alive: stop it first; a node that runs takes it for dead after 30 s, which `verbatim nodes` shows")
 
 // deadAfter is how long a node may be silent. One that does not beat for a third of
 // it has made a pause.

@@ -182,7 +182,11 @@ func (r *report) print(w io.Writer) error {
 	if r.RSSSlope != nil {
 		fmt.Fprintf(w, "\nRSS grew by %.2f MB an hour after the first quarter, by %.2f in the second half\n", *r.RSSSlope, *r.RSSSlopeLate)
 	}
-	_, err := fmt.Fprintf(w, "\nStreams per vCPU: %.0f\n", r.StreamsPerVCPU)
+	least, more := "", ""
+	if r.Steps[len(r.Steps)-1].Why == "" { // what it does not carry was not found
+		least, more = "at least ", " (no step failed; more streams were not tried)"
+	}
+	_, err := fmt.Fprintf(w, "\nStreams per vCPU: %s%.0f%s\n", least, r.StreamsPerVCPU, more)
 	return err
 }
 

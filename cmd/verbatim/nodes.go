@@ -38,7 +38,8 @@ func (f *storeFlags) open(ctx context.Context, data string) (*store.Store, error
 		}
 		where = f.DB
 	}
-	node, err := f.node(filepath.Join(data, "node"))
+	file := filepath.Join(data, "node")
+	node, kept, err := f.node(file)
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +49,11 @@ func (f *storeFlags) open(ctx context.Context, data string) (*store.Store, error
 	}
 	if err := db.SetNode(ctx, node, f.NodeURL); err != nil {
 		return nil, errors.Join(err, db.Close())
+	}
+	if !kept { // not before it is known that no other server has it
+		if err := keep(file, node+"\n"); err != nil {
+			return nil, errors.Join(fmt.Errorf("this node's name: %w", err), db.Close())
+		}
 	}
 	return db, nil
 }
@@ -64,32 +70,27 @@ func (f *storeFlags) checkURL() error {
 	return nil
 }
 
-// node is this node's name, which file keeps: the tracks that it has are known by it.
-func (f *storeFlags) node(file string) (string, error) {
+// node is this node's name, and whether file keeps it already: the tracks that it has
+// are known by it.
+func (f *storeFlags) node(file string) (name string, kept bool, err error) {
 	if f.Node != "" && !nodeName.MatchString(f.Node) {
-		return "", errors.New("--node is a name of small letters, digits, dots, - and _")
+		return "", false, errors.New("--node is a name of small letters, digits, dots, - and _")
 	}
 	b, err := os.ReadFile(file)
-	kept := strings.TrimSpace(string(b))
+	name = strings.TrimSpace(string(b))
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && f.Node != "":
+		return f.Node, false, nil
 	case errors.Is(err, fs.ErrNotExist):
+		return strings.ToLower(rand.Text()[:12]), false, nil
 	case err != nil:
-		return "", fmt.Errorf("this node's name: %w", err)
-	case !nodeName.MatchString(kept):
-		return "", fmt.Errorf("this node's name: %s holds none", file)
-	case f.Node != "" && f.Node != kept:
-		return "", fmt.Errorf("the audio in this data folder is that of node %s, so it cannot be node %s; --data gives that one a folder of its own", kept, f.Node)
-	default:
-		return kept, nil
+		return "", false, fmt.Errorf("this node's name: %w", err)
+	case !nodeName.MatchString(name):
+		return "", false, fmt.Errorf("this node's name: %s holds none", file)
+	case f.Node != "" && f.Node != name:
+		return "", false, fmt.Errorf("the audio in this data folder is that of node %s, so it cannot be node %s; --data gives that one a folder of its own", name, f.Node)
 	}
-	name := f.Node
-	if name == "" {
-		name = strings.ToLower(rand.Text()[:12])
-	}
-	if err := keep(file, name+"\n"); err != nil {
-		return "", fmt.Errorf("this node's name: %w", err)
-	}
-	return name, nil
+	return name, true, nil
 }
 
 // nodesCmd is for operators of several nodes.

@@ -9,28 +9,35 @@ import (
 
 // A node keeps its name with its audio, and does not take another's.
 func TestNodeName(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "node")
-	first, err := new(storeFlags).node(file)
+	dir := t.TempDir()
+	open := func(name string) (string, error) {
+		db, err := (&storeFlags{Node: name}).open(t.Context(), dir)
+		if err != nil {
+			return "", err
+		}
+		return db.Node(), db.Close()
+	}
+	first, err := open("")
 	if err != nil || !nodeName.MatchString(first) {
 		t.Fatalf("%q, %v", first, err)
 	}
-	if again, err := new(storeFlags).node(file); again != first || err != nil {
-		t.Errorf("%q, then %q, %v", first, again, err)
+	for _, name := range []string{"", first} {
+		if same, err := open(name); same != first || err != nil {
+			t.Errorf("%q, then %q, %v", first, same, err)
+		}
 	}
-	if same, err := (&storeFlags{Node: first}).node(file); same != first || err != nil {
-		t.Errorf("%q, %v", same, err)
-	}
-	if _, err := (&storeFlags{Node: "other"}).node(file); err == nil || !strings.Contains(err.Error(), first) {
+	if _, err := open("other"); err == nil || !strings.Contains(err.Error(), first) {
 		t.Errorf("it is another one: %v", err)
 	}
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "node"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if name, err := new(storeFlags).node(file); err == nil {
+	if name, err := open(""); err == nil {
 		t.Errorf("a name from an empty file: %q", name)
 	}
+	dir = t.TempDir()
 	for _, bad := range []string{"A", "a b", "-a", strings.Repeat("a", 65), "a/b"} {
-		if _, err := (&storeFlags{Node: bad}).node(filepath.Join(t.TempDir(), "node")); err == nil {
+		if _, err := open(bad); err == nil {
 			t.Errorf("%q is a name", bad)
 		}
 	}

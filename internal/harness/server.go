@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,7 +26,8 @@ type ServerOptions struct {
 	Media  string // HOST:PORT for media
 	Data   string // folder
 	Log    string // file, appended to
-	// Flags are those of `verbatim serve` besides, Env is added to the environment.
+	// Flags are those of `verbatim serve` besides, Env is added to the environment, of
+	// which nothing counts that is called VERBATIM_….
 	Flags, Env []string
 	// Args are all of the program's arguments, if it is not verbatim.
 	Args []string
@@ -55,7 +58,9 @@ func StartServer(o ServerOptions) (*Server, error) {
 		o.Args = append([]string{"serve", "--insecure", "--listen", o.Listen, "--media-listen", o.Media, "--data", o.Data}, o.Flags...)
 	}
 	cmd := exec.Command(o.Binary, o.Args...) //nolint:noctx // Stop and Kill end it
-	cmd.Env = append(os.Environ(), o.Env...)
+	// What the environment sets is for another server, which may be one that people use.
+	own := func(v string) bool { return strings.HasPrefix(v, "VERBATIM_") }
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), own), o.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// Ctrl-C is for us, who end it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

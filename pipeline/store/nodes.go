@@ -13,7 +13,7 @@ import (
 )
 
 // ErrAlive is returned for a node that is alive, and so not given up.
-var ErrAlive = errors.New("the node is alive: stop it first; a node that runs takes it for dead after 30 s, which `verbatim nodes` shows")
+var ErrAlive = errors.New("the node is alive: stop it first; it counts as alive for 30 s after it was last seen, which `verbatim nodes` shows")
 
 // deadAfter is how long a node may be silent. One that does not beat for a third of
 // it has made a pause.
@@ -312,18 +312,17 @@ type Node struct {
 // Nodes are all that have ever used the database, those that were seen last first.
 func (s *Store) Nodes(ctx context.Context) (nodes []Node, err error) {
 	scan := func(rows *sql.Rows) (n Node, err error) {
-		var alive int
 		var seen int64
-		err = rows.Scan(&n.ID, &n.URL, &alive, &seen, &n.Unfinished, &n.Bucket, &n.Awaited)
-		n.Alive, n.SeenAt = alive == 1, fromMicro(seen)
+		err = rows.Scan(&n.ID, &n.URL, &n.Alive, &seen, &n.Unfinished, &n.Bucket, &n.Awaited)
+		n.SeenAt = fromMicro(seen)
 		return n, err
 	}
 	err = s.view(ctx, "nodes", func(tx *sql.Tx) error {
 		nodes, err = collect(ctx, tx, scan, `
-			SELECT id, url, alive, seen_at, (SELECT COUNT(*) FROM tracks WHERE node = nodes.id AND state IN ('live', 'pending')), bucket,
+			SELECT id, url, alive = 1 AND seen_at >= `+s.now+` - $1, seen_at, (SELECT COUNT(*) FROM tracks WHERE node = nodes.id AND state IN ('live', 'pending')), bucket,
 				(SELECT COUNT(*) FROM tracks WHERE node = nodes.id AND lost = 0 AND audio_expired_at IS NULL AND part = '' AND meeting IN (
 					SELECT id FROM meetings WHERE `+over+` AND EXISTS (SELECT 1 FROM tracks o WHERE o.meeting = meetings.id AND o.node <> nodes.id)))
-			FROM nodes ORDER BY seen_at DESC, id`)
+			FROM nodes ORDER BY id`, s.self.deadAfter.Microseconds())
 		return err
 	})
 	return nodes, err
@@ -349,12 +348,21 @@ func (s *Store) Peer(ctx context.Context, node string) (p meeting.Peer, err erro
 func (s *Store) GiveUpNode(ctx context.Context, node string, at time.Time) (tracks int, err error) {
 	err = s.update(ctx, "give up node "+node, func(tx *sql.Tx) error {
 		var alive int
-		err := tx.QueryRowContext(ctx, "UPDATE nodes SET alive = alive WHERE id = $1 RETURNING alive", node).Scan(&alive)
-		if err != nil {
+		var silent bool
+		err := tx.QueryRowContext(ctx, "UPDATE nodes SET alive = alive WHERE id = $1 RETURNING alive, seen_at < "+s.now+" - $2",
+			node, s.self.deadAfter.Microseconds()).Scan(&alive, &silent)
+		switch {
+		case err != nil:
 			return found(err)
-		}
-		if alive == 1 {
+		case alive == 1 && !silent:
 			return ErrAlive
+		case alive == 1: // no other node was there to find it dead
+			if _, err := tx.ExecContext(ctx, "UPDATE nodes SET alive = 0 WHERE id = $1", node); err != nil {
+				return err
+			}
+			if _, err := s.nodeLeaves(ctx, tx, node, at); err != nil {
+				return err
+			}
 		}
 		// Whoever writes to them waits from here on, and is not the owner then.
 		_, err = tx.ExecContext(ctx, "UPDATE tracks SET epoch = epoch + 1 WHERE node = $1 AND state IN ('live', 'pending')", node)

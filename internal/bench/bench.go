@@ -57,8 +57,13 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	b := &bench{cfg: &c, report: newReport(&c, &serverCPUs, &loadCPUs)}
 	merr := b.run(ctx, all, &serverCPUs, &loadCPUs)
-	if len(b.report.Steps) == 0 {
+	switch stopped := ctx.Err() != nil; {
+	case len(b.report.Steps) == 0 && stopped:
+		return errors.New("stopped before anything was measured")
+	case len(b.report.Steps) == 0:
 		return merr
+	case stopped:
+		fmt.Fprintln(os.Stderr, "Stopped. This was measured until then:")
 	}
 	return errors.Join(merr, b.report.write(&c))
 }
@@ -72,6 +77,18 @@ func prepare(c *Config) ([]*rotation, error) {
 	c.Start, c.Step, c.Max = cmp.Or(c.Start, p.start), cmp.Or(c.Step, p.step), cmp.Or(c.Max, p.max)
 	if c.Streams < 0 || c.Start < 1 || c.Step < 1 || c.RoomSize < 1 || c.JoinParallel < 1 || c.Joins < 0 || c.Window < time.Second || c.Settle < time.Second {
 		return nil, errors.New("--streams, --start, --step, --max, --room-size and --join-parallel are positive numbers, and --window and --settle are at least 1s")
+	}
+	for _, file := range []string{c.JSON, c.SVG} { // not when it has been measured for an hour
+		if file == "" {
+			continue
+		}
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
 	}
 	return rotations(c)
 }

@@ -81,11 +81,17 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
+// together are two nodes that keep recordings in the same folder, which is root.
+func together(t *testing.T, c *pgtest.Cluster) (root string, a, b *server) {
+	t.Helper()
+	root = t.TempDir()
+	both := nodes(t, c, root, root)
+	return root, both[0], both[1]
+}
+
 // testTogether: who finds all others' parts records.
 func testTogether(t *testing.T, c *pgtest.Cluster) {
-	root := t.TempDir()
-	both := nodes(t, c, root, root)
-	a, b := both[0], both[1]
+	root, a, b := together(t, c)
 	id, mine := a.speakAs(t, "r", "ada")
 	_, others := b.speakAs(t, "r", "bob")
 	a.over(t, id)
@@ -130,9 +136,7 @@ func testTogether(t *testing.T, c *pgtest.Cluster) {
 
 // testPartTaken: a part that somebody took from the bucket is put there again.
 func testPartTaken(t *testing.T, c *pgtest.Cluster) {
-	root := t.TempDir()
-	both := nodes(t, c, root, root)
-	a, b := both[0], both[1]
+	root, a, b := together(t, c)
 	id, _ := a.speakAs(t, "r", "ada")
 	_, others := b.speakAs(t, "r", "bob")
 	a.over(t, id)
@@ -153,9 +157,7 @@ func testPartTaken(t *testing.T, c *pgtest.Cluster) {
 
 // testLogLost: what its own node does not have any more is left out, and said to be.
 func testLogLost(t *testing.T, c *pgtest.Cluster) {
-	root := t.TempDir()
-	both := nodes(t, c, root, root)
-	a, b := both[0], both[1]
+	root, a, b := together(t, c)
 	id, _ := a.speakAs(t, "r", "ada")
 	_, others := b.speakAs(t, "r", "bob")
 	a.over(t, id)
@@ -227,9 +229,7 @@ func testOwnFolders(t *testing.T, c *pgtest.Cluster) {
 
 // testErasedWhileHanded: a node that hands over while another erases leaves nothing.
 func testErasedWhileHanded(t *testing.T, c *pgtest.Cluster) {
-	root := t.TempDir()
-	both := nodes(t, c, root, root)
-	a, b := both[0], both[1]
+	root, a, b := together(t, c)
 	for range 5 {
 		id, _ := a.speakAs(t, "r", "ada")
 		_, others := b.speakAs(t, "r", "bob")

@@ -32,15 +32,7 @@ import (
 // So does one at another node, to which the words of finals do not come, nor all
 // events, if it is told now and then that it may have missed some.
 func TestResumeAnywhere(t *testing.T) {
-	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "verbatim.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	hub := &events.Hub{}
-	p := pipeline.New(pipeline.Config{Store: db, Logger: slog.New(slog.DiscardHandler)})
-	front := httptest.NewServer(New(Config{Meetings: p, Transcripts: p, Events: hub, Logger: slog.New(slog.DiscardHandler)}).Routes())
-	defer front.Close()
+	db, hub, front := newFront(t)
 	n := 0
 	rapid.Check(t, func(t *rapid.T) {
 		n++
@@ -98,6 +90,22 @@ func TestResumeAnywhere(t *testing.T) {
 			}
 		}
 	})
+}
+
+// newFront is a server of event streams, with the store that they read and the hub that
+// tells of what happens. The test's end closes them.
+func newFront(t *testing.T) (*store.Store, *events.Hub, *httptest.Server) {
+	t.Helper()
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "verbatim.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() }) // the test is over
+	hub := &events.Hub{}
+	p := pipeline.New(pipeline.Config{Store: db, Logger: slog.New(slog.DiscardHandler)})
+	front := httptest.NewServer(New(Config{Meetings: p, Transcripts: p, Events: hub, Logger: slog.New(slog.DiscardHandler)}).Routes())
+	t.Cleanup(front.Close)
+	return db, hub, front
 }
 
 // sitting is what goes on in one room.

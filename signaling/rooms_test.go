@@ -3,31 +3,17 @@ package signaling
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
-	"net/http/httptest"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"verbatim/pipeline"
-	"verbatim/pipeline/events"
 	"verbatim/pipeline/meeting"
-	"verbatim/pipeline/store"
 	"verbatim/pipeline/transcript"
 )
 
 // What comes from other nodes names meetings, and whoever can write to NATS may name
 // any: those who watch a room get nothing of another room's meetings for that.
 func TestEventsOfAnotherRoomsMeeting(t *testing.T) {
-	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "verbatim.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	hub := &events.Hub{}
-	p := pipeline.New(pipeline.Config{Store: db, Logger: slog.New(slog.DiscardHandler)})
-	front := httptest.NewServer(New(Config{Meetings: p, Transcripts: p, Events: hub, Logger: slog.New(slog.DiscardHandler)}).Routes())
-	defer front.Close()
+	db, hub, front := newFront(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	other := &sitting{t: t, ctx: ctx, db: db, publish: func(meeting.Event) {}, room: "board"}

@@ -259,15 +259,15 @@ func (c *cluster) startPostgres(ctx context.Context) (err error) {
 // cut drops what goes to and comes from a node: what others in the back send, and
 // the people's packets, too, if all is.
 func (c *cluster) cut(ctx context.Context, n *node, all bool) error {
-	drop := fmt.Sprintf("ip saddr %s drop; ip daddr %s drop", n.ip, n.ip)
-	rules := "table ip cut { chain forward { type filter hook forward priority filter; " + drop + "; }; };"
+	hooks := []string{"forward"}
 	if all {
-		rules = "table ip cut { "
-		for _, hook := range []string{"forward", "input", "output"} {
-			rules += fmt.Sprintf("chain %s { type filter hook %s priority filter; %s; }; ", hook, hook, drop)
-		}
-		rules += "};"
+		hooks = append(hooks, "input", "output")
 	}
+	rules := "table ip cut { "
+	for _, hook := range hooks {
+		rules += fmt.Sprintf("chain %[1]s { type filter hook %[1]s priority filter; ip saddr %[2]s drop; ip daddr %[2]s drop; }; ", hook, n.ip)
+	}
+	rules += "};"
 	return netem.Command(ctx, rules, "nft", "-f", "-")
 }
 

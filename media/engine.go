@@ -369,20 +369,17 @@ func (e *Engine) isClosed() bool {
 }
 
 // CloseSession ends a session. What the client had sent before is still taken
-// in; that goes on after the call has returned. It reports whether there was
-// such a session.
+// in; that goes on after the call has returned. It reports whether this call ended
+// it: there is no such session any more from then on, for those who ask next.
 func (e *Engine) CloseSession(id string, reason audio.Reason) bool {
 	e.mu.Lock()
 	s := e.sessions[id]
 	e.mu.Unlock()
-	if s == nil {
-		return false
-	}
-	s.end(reason)
-	return true
+	return s != nil && s.end(reason)
 }
 
-// Has reports whether there is such a session.
+// Has reports whether there is such a session, or one that was ended and is still
+// being taken in.
 func (e *Engine) Has(id string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -235,7 +235,12 @@ func TestBitExact(t *testing.T) {
 				if _, err := conn.Play(t.Context(), whipclient.ReadOgg(bytes.NewReader(speech.Opus("sas-0870")))); err != nil {
 					t.Fatal(err)
 				}
-				w.engine.CloseSession("session", audio.ReasonLeft)
+				if !w.engine.CloseSession("session", audio.ReasonLeft) {
+					t.Error("there is no such session")
+				}
+				if w.engine.CloseSession("session", audio.ReasonServer) {
+					t.Error("a session that was ended was there to be ended again")
+				}
 				if r := <-w.log.closed; r != audio.ReasonLeft {
 					t.Errorf("closed as %v, want left", r)
 				}

@@ -307,17 +307,12 @@ func (e *Engine) sessionClosed(s *session, r audio.Reason) {
 }
 
 // CloseSession ends a session; its connection is closed once all that was taken
-// in is durable, after the call has returned. It reports whether there was such
-// a session.
+// in is durable, after the call has returned. It reports whether this call ended it.
 func (e *Engine) CloseSession(id string, reason audio.Reason) bool {
 	e.mu.Lock()
 	s := e.sessions[id]
 	e.mu.Unlock()
-	if s == nil {
-		return false
-	}
-	s.end(reason)
-	return true
+	return s != nil && s.end(reason)
 }
 
 // Sessions is the number of sessions that there are, with or without connection.

@@ -402,6 +402,9 @@ func TestClosedFromInside(t *testing.T) {
 				if !w.engine.CloseSession("session1", c.reason) {
 					t.Error("there is no such session")
 				}
+				if w.engine.CloseSession("session1", audio.ReasonLeft) {
+					t.Error("a session that was ended was there to be ended again")
+				}
 				if a := conn.wantClose(c.code, c.why); a.Durable != 1600 {
 					t.Errorf("the last ack is %+v", a)
 				}

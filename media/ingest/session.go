@@ -68,14 +68,17 @@ func newSession(e *Engine, h hello, owner string) (*session, error) {
 	}, nil
 }
 
-// end asks the session to finish. The first reason counts.
-func (s *session) end(r audio.Reason) {
+// end asks the session to finish. The first reason counts; it reports whether this
+// was it.
+func (s *session) end(r audio.Reason) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason == 0 {
-		s.reason = r
-		close(s.ended)
+	if s.reason != 0 {
+		return false
 	}
+	s.reason = r
+	close(s.ended)
+	return true
 }
 
 func (s *session) endReason() audio.Reason {

@@ -9,8 +9,8 @@
 // refreshed.
 //
 // A Server's goroutines are those of pion's server: one for each UDP socket,
-// listener, connection and allocation. Close ends them and waits for those of
-// listeners and connections.
+// listener, connection and allocation. Close ends them and waits until all sockets
+// are closed.
 package relay
 
 import (
@@ -102,7 +102,7 @@ type Server struct {
 
 	begun, refused, denied, throttled, unheard, up, down atomic.Uint64
 
-	wg sync.WaitGroup // one per connection, and listener
+	wg sync.WaitGroup // one per UDP socket, listener, connection and allocation
 
 	mu      sync.Mutex // guards what follows
 	live    int        // allocations
@@ -405,13 +405,15 @@ func (s *Server) begin() bool {
 		return false
 	}
 	s.live++
+	s.wg.Add(1) // who asks for it is a socket or connection that Close waits for
 	return true
 }
 
 func (s *Server) end() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.live--
+	s.mu.Unlock()
+	s.wg.Done()
 }
 
 // relayConn is the socket of an allocation. It sends to the media port and
@@ -475,8 +477,9 @@ func (r *relayConn) ReadFrom(b []byte) (int, net.Addr, error) {
 
 // Close implements net.PacketConn.
 func (r *relayConn) Close() error {
+	err := r.UDPConn.Close()
 	r.once.Do(r.s.end)
-	return r.UDPConn.Close()
+	return err
 }
 
 // quiet drops pion's logs: strangers can cause them without end.

@@ -5,9 +5,11 @@
 # all others together, so they run in two halves beside them.
 #
 # Go's race detector now and then ends a test program with a failed check of its
-# own ("ThreadSanitizer: CHECK failed"), or crashes in the runtime's timers, after
-# which nothing is known about the program. That is told apart from a finding by
-# what it says, and tried again: packages that passed are not run twice.
+# own ("ThreadSanitizer: CHECK failed"), or crashes, in its depot of stacks or in the
+# runtime's timers, after which nothing is known about the program. That is told
+# apart from a finding by what it says (a fault in Go code is a panic, one in a C
+# library arrives "during cgo execution"), and tried again: packages that passed are
+# not run twice.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -16,8 +18,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 its_own_fault() {
-	grep -qE 'ThreadSanitizer: CHECK failed|^runtime\.\(\*timer\)\.maybeRunChan' "$1" &&
-		! grep -qE '^ *--- FAIL|DATA RACE|^panic:|^fatal error:|\[build failed\]' "$1"
+	grep -qE 'ThreadSanitizer: CHECK failed|^runtime\.\(\*timer\)\.maybeRunChan|^SIGSEGV: segmentation violation' "$1" &&
+		! grep -qE '^ *--- FAIL|DATA RACE|^panic:|^fatal error:|\[build failed\]|during cgo execution' "$1"
 }
 
 # race NAME COMMAND...: runs it, again if need be; all that it says is in NAME.log.

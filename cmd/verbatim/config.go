@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 
@@ -35,8 +37,8 @@ type configPrint struct {
 }
 
 // Run prints all that is wrong.
-func (c *configCheck) Run(ctx context.Context) error {
-	if err := c.Serve.check(ctx); err != nil {
+func (c *configCheck) Run(ctx context.Context, log *slog.Logger) error {
+	if err := c.Serve.check(ctx, log); err != nil {
 		return err
 	}
 	fmt.Println("The configuration is good.")
@@ -53,10 +55,9 @@ type checker interface {
 }
 
 // check says what is wrong with the flags: those of serveCmd itself, and those of
-// the structs that are embedded in it.
-func (c *serveCmd) check(ctx context.Context) error {
-	quiet := slog.New(slog.DiscardHandler)
-	_, recognizers := newSupervisor(c.Recognizer, false, quiet)
+// the structs that are embedded in it. It logs what serve would start with all the same.
+func (c *serveCmd) check(ctx context.Context, log *slog.Logger) error {
+	_, recognizers := newSupervisor(c.Recognizer, false, log)
 	_, ice := c.iceServers()
 	_, _, hooks := c.webhookEndpoints()
 	errs := []error{
@@ -109,14 +110,27 @@ func checkMedia(ctx context.Context, address string) error {
 }
 
 func (c *serveCmd) checkData() error {
-	st, err := os.Stat(c.Data)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil // it is made
-	case err != nil:
+	if err := checkFolder(c.Data); err != nil {
 		return fmt.Errorf("--data: %w", err)
+	}
+	return nil
+}
+
+// checkFolder says why nothing can be written to a folder or, if it is yet to be made,
+// why it cannot be made. It changes nothing.
+func checkFolder(dir string) error {
+	st, err := os.Stat(dir)
+	if up := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && up != dir {
+		return checkFolder(up)
+	}
+	switch {
+	case err != nil:
+		return err
 	case !st.IsDir():
-		return fmt.Errorf("--data: %s is no folder", c.Data)
+		return fmt.Errorf("%s is no folder", dir)
+	}
+	if err := writable(dir); err != nil {
+		return fmt.Errorf("nothing can be written to the folder %s: %w", dir, err)
 	}
 	return nil
 }
@@ -128,7 +142,11 @@ func (c *serveCmd) checkRecordings() error {
 	if err := recordingsBuilt(c.Recordings); err != nil {
 		return err
 	}
-	if err := recording.CheckURL(c.Recordings); err != nil {
+	err := recording.CheckURL(c.Recordings)
+	if dir, ok := recording.Folder(c.Recordings); ok && err == nil {
+		err = checkFolder(dir)
+	}
+	if err != nil {
 		return fmt.Errorf("--recordings: %w", err)
 	}
 	return nil
@@ -138,6 +156,11 @@ func (c *serveCmd) checkNode() error {
 	if c.DB != "" && !store.IsPostgres(c.DB) {
 		return errors.New("--db: want postgres://USER:PASSWORD@HOST/DATABASE")
 	}
+	if c.DB != "" {
+		if err := store.CheckPostgres(c.DB); err != nil {
+			return fmt.Errorf("--db: %w", err)
+		}
+	}
 	if c.Node != "" && !nodeName.MatchString(c.Node) {
 		return errors.New("--node: want small letters, digits, dots, - and _")
 	}
@@ -146,6 +169,10 @@ func (c *serveCmd) checkNode() error {
 
 func (c *serveCmd) checkAuth() error {
 	secret, err := c.secret()
+	if c.AuthLinkSecretFile != "" {
+		_, lerr := c.linkSecret(nil, "")
+		err = errors.Join(err, lerr)
+	}
 	if err != nil {
 		return err
 	}

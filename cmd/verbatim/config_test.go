@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -88,6 +90,10 @@ func TestExampleFile(t *testing.T) {
 
 // Everything that is wrong is said, and the exit code tells.
 func TestConfigCheck(t *testing.T) {
+	example, err := filepath.Abs(exampleFile)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		args []string
 		want []string
@@ -110,9 +116,17 @@ func TestConfigCheck(t *testing.T) {
 		"all origins":        {[]string{"--cors-origin", "*"}, []string{"--cors-origin *"}},
 		"recordings":         {[]string{"--recordings", "ftp://x"}, []string{"--recordings: "}},
 		"data":               {[]string{"--data", exampleFile}, []string{"is no folder"}},
+		"a folder in a file": {[]string{"--recordings", "file://" + example + "/x"}, []string{"--recordings: "}},
+		"files for NATS": {
+			[]string{"--nats", "nats://127.0.0.1:9", "--nats-creds", "/nowhere/1", "--nats-ca", "/nowhere/2", "--nats-cert", "/nowhere/3"},
+			[]string{"--nats-creds: ", "/nowhere/1", "--nats-ca: ", "/nowhere/2", "--nats-key: ", "/nowhere/3"},
+		},
+		"no credentials":     {[]string{"--nats", "nats://127.0.0.1:9", "--nats-creds", exampleFile}, []string{"--nats-creds: "}},
+		"file of a database": {[]string{"--db", "postgres://u:" + secret + "@h/d?sslmode=verify-full&sslrootcert=/nowhere"}, []string{"--db: open /nowhere"}},
+		"links":              {[]string{"--auth-link-secret-file", "/nowhere"}, []string{"--auth-link-secret-file: "}},
 		"auth":               {[]string{"--auth-secret-file", "/nowhere"}, []string{"--auth-secret-file: "}},
 		"keys":               {[]string{"--auth-jwks", "id.example.org"}, []string{"--auth-jwks: "}},
-		"database":           {[]string{"--db", "mysql://x:SECRET@h", "--node-url", "h"}, []string{"--db: "}},
+		"database":           {[]string{"--db", "mysql://x:" + secret + "@h", "--node-url", "h"}, []string{"--db: "}},
 		"node":               {[]string{"--node", "A B"}, []string{"--node: "}},
 		"size":               {[]string{"--min-free", "lots"}, []string{"min-free"}},
 		"traces":             {[]string{"--trace-ratio", "2", "--otlp-endpoint", "http://x"}, []string{"--trace-ratio"}},
@@ -123,8 +137,8 @@ func TestConfigCheck(t *testing.T) {
 				args = append(args, "--recognizer", "none:")
 			}
 			out, err := configRun(t, args...)
-			if err == nil {
-				t.Errorf("it is good: %s", out)
+			if err == nil || strings.Contains(out, secret) {
+				t.Errorf("%v: %s", err, out)
 			}
 			for _, want := range c.want {
 				if !strings.Contains(out, want) {
@@ -133,7 +147,55 @@ func TestConfigCheck(t *testing.T) {
 			}
 		})
 	}
-	if out, err := configRun(t, "check", "--recognizer", "none:", "--data", t.TempDir()+"/new"); err != nil || !strings.Contains(out, "good") {
+	dir := t.TempDir()
+	out, err := configRun(t, "check", "--recognizer", "none:", "--data", dir+"/new/data", "--recordings", "file://"+dir+"/recordings")
+	if err != nil || !strings.Contains(out, "good") {
 		t.Errorf("%v: %s", err, out)
+	}
+	if made, err := os.ReadDir(dir); err != nil || len(made) > 0 {
+		t.Errorf("it has made %v, %v", made, err)
+	}
+}
+
+// What serve would only warn of is told, too.
+func TestConfigCheckWarns(t *testing.T) {
+	out, err := configRun(t, "check", "--recognizer", "openai+http://127.0.0.1:9/v1?key_file=/nowhere")
+	if err != nil || !strings.Contains(out, "level=WARN") || !strings.Contains(out, "/nowhere") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// What serve would fail on is told by config check in the same words.
+func TestConfigCheckSaysWhatServeSays(t *testing.T) {
+	for _, flags := range [][]string{
+		{"--data", exampleFile + "/x"},
+		{"--recordings", "file:///dev/null/x"},
+		{"--nats", "nats://127.0.0.1:9", "--nats-ca", exampleFile},
+		{"--nats", "nats://127.0.0.1:9", "--nats-creds", "/nowhere"},
+		{"--auth-link-secret-file", "/nowhere"},
+		{"--tls-cert", exampleFile, "--tls-key", "/nowhere"},
+	} {
+		args := append([]string{"--recognizer", "none:", "--data", t.TempDir()}, flags...)
+		checked, err := configRun(t, append([]string{"check"}, args...)...)
+		if err == nil {
+			t.Errorf("%v: %s", flags, checked)
+		}
+		served, err := verbatim(t.Context(), append([]string{"serve", "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0"}, args...)...).CombinedOutput()
+		if err == nil || string(served) != checked {
+			t.Errorf("%v: serve says\n%s and config check\n%s", flags, served, checked)
+		}
+	}
+}
+
+// A folder that may not be written to is told of; root may write to all.
+func TestCheckFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{dir, filepath.Join(dir, "new", "data")} {
+		if err := checkFolder(folder); errors.Is(err, fs.ErrPermission) != (os.Getuid() != 0) {
+			t.Errorf("%s: %v", folder, err)
+		}
 	}
 }

@@ -9,3 +9,6 @@ func freeSpace(string) (int64, error) { return math.MaxInt64, nil }
 
 // maxFiles is not known on this system.
 func maxFiles() int { return math.MaxInt32 }
+
+// writable is not known on this system.
+func writable(string) error { return nil }

@@ -26,3 +26,6 @@ func maxFiles() int {
 	}
 	return int(min(r.Cur, math.MaxInt32))
 }
+
+// writable says why this process cannot write to a folder.
+func writable(dir string) error { return unix.Access(dir, unix.W_OK|unix.X_OK) }

@@ -67,17 +67,8 @@ func (f *natsFlags) connect(what string, log *slog.Logger) (*nats.Conn, error) {
 		}
 		log.Warn("NATS reports an error", "for", what, "subject", subject, "err", f.redact(err))
 	}
-	if f.Creds != "" {
-		err = errors.Join(err, nats.UserCredentials(f.Creds)(&o))
-	}
-	if f.CA != "" {
-		err = errors.Join(err, nats.RootCAs(f.CA)(&o))
-	}
-	if f.Cert != "" || f.Key != "" {
-		err = errors.Join(err, nats.ClientCert(f.Cert, f.Key)(&o))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("--nats: %w", err)
+	if err := f.files(&o); err != nil {
+		return nil, err
 	}
 	c, err := o.Connect()
 	if err != nil {
@@ -89,13 +80,42 @@ func (f *natsFlags) connect(what string, log *slog.Logger) (*nats.Conn, error) {
 	return c, nil
 }
 
+// files reads the files that connections need.
+func (f *natsFlags) files(o *nats.Options) error {
+	var errs []error
+	add := func(flags string, option nats.Option) {
+		if err := option(o); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", flags, err))
+		}
+	}
+	if f.Creds != "" {
+		add("--nats-creds", func(o *nats.Options) error { // reads nothing by itself
+			err := nats.UserCredentials(f.Creds)(o)
+			if err == nil {
+				_, err = o.UserJWT()
+			}
+			if err == nil {
+				_, err = o.SignatureCB(nil)
+			}
+			return err
+		})
+	}
+	if f.CA != "" {
+		add("--nats-ca", nats.RootCAs(f.CA))
+	}
+	if f.Cert != "" || f.Key != "" {
+		add("--nats-cert, --nats-key", nats.ClientCert(f.Cert, f.Key))
+	}
+	return errors.Join(errs...)
+}
+
 // Check says what is wrong with the flags.
 func (f *natsFlags) Check(context.Context) error {
 	if f.URL == "" {
 		return nil
 	}
 	_, err := f.servers()
-	return err
+	return errors.Join(err, f.files(new(nats.Options)))
 }
 
 func (f *natsFlags) servers() (servers []string, err error) {

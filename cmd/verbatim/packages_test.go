@@ -99,7 +99,7 @@ func (d *deployment) check(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
 	within := func(text string) string {
-		for _, at := range []string{"/run/", "/etc/verbatim/", "/data"} {
+		for _, at := range []string{"/run/", "/etc/verbatim/", "/var/lib/", "/data"} {
 			text = strings.ReplaceAll(text, at, dir+at)
 		}
 		return text

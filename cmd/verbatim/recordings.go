@@ -22,7 +22,7 @@ func (c *serveCmd) recordings(ctx context.Context) (b *recording.Bucket, err err
 	case c.Recordings == "":
 		return recording.OpenFolder(filepath.Join(c.Data, "recordings"), c.Data)
 	}
-	if err := recordingsBuilt(c.Recordings); err != nil {
+	if err := c.checkRecordings(); err != nil {
 		return nil, err
 	}
 	if b, err = recording.OpenBucket(ctx, c.Recordings, c.Data); err != nil {

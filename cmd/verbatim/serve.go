@@ -116,6 +116,9 @@ func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := c.checkData(); err != nil {
+		return err
+	}
 	unlock, err := lock(c.Data)
 	if err != nil {
 		return err

@@ -52,8 +52,8 @@ func OpenBucket(ctx context.Context, bucket, temp string) (*Bucket, error) {
 	if err != nil {
 		return nil, errors.New("not a URL") // and the error would repeat it
 	}
-	if u.Scheme == fileblob.Scheme && u.RawQuery == "" {
-		return openFolder(u.Path, temp)
+	if dir, ok := Folder(bucket); ok {
+		return openFolder(dir, temp)
 	}
 	b, err := blob.DefaultURLMux().OpenBucketURL(ctx, u)
 	if err != nil {
@@ -75,6 +75,15 @@ func CheckURL(bucket string) error {
 		return fmt.Errorf("it names no bucket: want %s://NAME", u.Scheme)
 	}
 	return nil
+}
+
+// Folder is the folder that a URL for OpenBucket stands for, if it is a folder's.
+func Folder(bucket string) (dir string, ok bool) {
+	u, err := url.Parse(bucket)
+	if err != nil || u.Scheme != fileblob.Scheme || u.RawQuery != "" {
+		return "", false
+	}
+	return u.Path, true
 }
 
 // OpenFolder is OpenBucket for a folder.

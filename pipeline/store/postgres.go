@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"strings"
 	"time"
@@ -59,10 +60,29 @@ const afterConnect = `
 		set_config('synchronous_commit', CASE current_setting('synchronous_commit')
 			WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)`
 
-func openPostgres(where string) (*sql.DB, error) {
+// CheckPostgres says what is wrong with a PostgreSQL for Open, as far as that can be
+// known without asking it: its URL, and the files that this names, such as sslrootcert.
+// Errors have no password in them.
+func CheckPostgres(where string) error {
+	_, err := parsePostgres(where)
+	return err
+}
+
+func parsePostgres(where string) (*pgx.ConnConfig, error) {
 	c, err := pgx.ParseConfig(where)
+	if file := new(fs.PathError); errors.As(err, &file) {
+		return nil, file
+	}
 	if err != nil {
 		return nil, errors.New("its address is not a URL such as postgres://USER:PASSWORD@HOST/DATABASE") // the error has the password in it
+	}
+	return c, nil
+}
+
+func openPostgres(where string) (*sql.DB, error) {
+	c, err := parsePostgres(where)
+	if err != nil {
+		return nil, err
 	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout

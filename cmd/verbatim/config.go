@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -37,7 +38,8 @@ type configPrint struct {
 }
 
 // Run prints all that is wrong.
-func (c *configCheck) Run(ctx context.Context, log *slog.Logger) error {
+func (c *configCheck) Run(ctx context.Context, k *kong.Context, log *slog.Logger) error {
+	c.Serve.warnOfStrays(k, log)
 	if err := c.Serve.check(ctx, log); err != nil {
 		return err
 	}
@@ -47,6 +49,22 @@ func (c *configCheck) Run(ctx context.Context, log *slog.Logger) error {
 
 // Run prints.
 func (c *configPrint) Run(k *kong.Context) error { return config.Print(os.Stdout, k) }
+
+// warnOfStrays tells of variables of the environment that look like ours and that
+// nothing reads: most are written wrongly, and a server that does not do what its
+// environment says must not be silent about it. It is no error: what a later version
+// reads may be set already.
+func (c *serveCmd) warnOfStrays(k *kong.Context, log *slog.Logger) {
+	for _, s := range config.Strays(k.Model.Node, os.Environ(), "VERBATIM_", authSecret, webhookSecrets) {
+		switch named := func(url string) bool { return strings.Contains(url, s.Name) }; {
+		case slices.ContainsFunc(c.Recognizer, named): // ?key_env=
+		case s.Meant != "":
+			log.Warn("nothing reads this variable of the environment", "variable", s.Name, "did_you_mean", s.Meant)
+		default:
+			log.Warn("nothing reads this variable of the environment", "variable", s.Name)
+		}
+	}
+}
 
 // checker is what a group of serve's flags may be: it says what is wrong with
 // them as far as that can be known without starting, asking no other machine.

@@ -157,6 +157,19 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
+// Variables that nothing reads are told of, and are no error.
+func TestUnknownVariables(t *testing.T) {
+	t.Setenv("VERBATIM_LISTN", "127.0.0.1:1")
+	t.Setenv("VERBATIM_ENGINE_KEY", "k")
+	for _, flags := range [][]string{{"config", "check"}, {"serve", "--listen", "127.0.0.1:0", "--admin", "nowhere"}} {
+		out, err := verbatim(t.Context(), append(flags, "--recognizer", "openai+http://127.0.0.1:9/v1?key_env=VERBATIM_ENGINE_KEY")...).CombinedOutput()
+		if flags[0] == "config" && err != nil || !strings.Contains(string(out), "variable=VERBATIM_LISTN did_you_mean=VERBATIM_LISTEN") ||
+			strings.Contains(string(out), "ENGINE_KEY") {
+			t.Errorf("%v: %v: %s", flags, err, out)
+		}
+	}
+}
+
 // What serve would only warn of is told, too.
 func TestConfigCheckWarns(t *testing.T) {
 	out, err := configRun(t, "check", "--recognizer", "openai+http://127.0.0.1:9/v1?key_file=/nowhere")

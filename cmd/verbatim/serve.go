@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/gofrs/flock"
 
 	"verbatim/internal/clock"
@@ -91,8 +92,9 @@ func tune() {
 }
 
 // Run serves until ctx ends, then drains.
-func (c *serveCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
+func (c *serveCmd) Run(ctx context.Context, k *kong.Context, log *slog.Logger) (err error) {
 	tune()
+	c.warnOfStrays(k, log)
 	if err := c.checkOrigins(); err != nil {
 		return err
 	}

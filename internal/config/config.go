@@ -249,16 +249,26 @@ func try(v any, flag *kong.Flag) error {
 
 // meant guesses which flag was meant.
 func meant(name string, known []*kong.Flag) string {
-	best, far := "", 1+len(name)/3
+	var names []string
 	for _, f := range known {
-		if d := distance(strings.ReplaceAll(name, "_", "-"), f.Name); d < far || (d == far && best == "") {
-			best, far = f.Name, d
-		}
+		names = append(names, f.Name)
 	}
+	best := nearest(strings.ReplaceAll(name, "_", "-"), names)
 	if best == "" {
 		return "; verbatim serve --help lists them"
 	}
 	return "; did you mean " + best + "?"
+}
+
+// nearest is the one of names that is most like name, "" if none is like it.
+func nearest(name string, names []string) (best string) {
+	far := 1 + len(name)/3
+	for _, n := range names {
+		if d := distance(name, n); d < far || (d == far && best == "") {
+			best, far = n, d
+		}
+	}
+	return best
 }
 
 // distance is Levenshtein's.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -183,5 +184,24 @@ func TestRedact(t *testing.T) {
 		if got := Redact(text); got != want {
 			t.Errorf("%q is shown as %q, want %q", text, got, want)
 		}
+	}
+}
+
+// Variables that nothing reads are found, with what was meant; those of other
+// commands, and what Kubernetes sets for a service, are none of them.
+func TestStrays(t *testing.T) {
+	var a app
+	k, err := kong.New(&a, kong.DefaultEnvars("TC"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := Strays(k.Model.Node, []string{
+		"TC_LISTEN=x", "TC_LOG_LEVEL=x", "TC_LATER_DB=x", "TC_ELSE=x", "PATH=x", "TCX=x",
+		"TC_PORT=tcp://10.0.0.1:80", "TC_PORT_80_TCP=x", "TC_PORT_80_TCP_ADDR=x", "TC_SERVICE_HOST=x", "TC_NODES_SERVICE_PORT_HTTP=x",
+		"TC_LOGLEVEL=x", "TC_LISTN=x", "TC_COMPLETELY_DIFFERENT=x",
+	}, "TC_", "TC_ELSE")
+	want := []Stray{{"TC_COMPLETELY_DIFFERENT", ""}, {"TC_LISTN", "TC_LISTEN"}, {"TC_LOGLEVEL", "TC_LOG_LEVEL"}}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

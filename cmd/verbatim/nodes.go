@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -27,7 +28,7 @@ type storeFlags struct {
 var nodeName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
 
 // open opens the store, as the node whose audio is in the data folder.
-func (f *storeFlags) open(ctx context.Context, data string) (*store.Store, error) {
+func (f *storeFlags) open(ctx context.Context, data string, log *slog.Logger) (*store.Store, error) {
 	if err := f.checkURL(); err != nil {
 		return nil, err
 	}
@@ -43,7 +44,9 @@ func (f *storeFlags) open(ctx context.Context, data string) (*store.Store, error
 	if err != nil {
 		return nil, err
 	}
-	db, err := store.Open(ctx, where)
+	db, err := store.Open(ctx, where, store.OnWait(func() {
+		log.Info("another server is bringing the database up to its version; this one waits for it, up to five minutes")
+	}))
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,7 @@ import (
 func TestNodeName(t *testing.T) {
 	dir := t.TempDir()
 	open := func(name string) (string, error) {
-		db, err := (&storeFlags{Node: name}).open(t.Context(), dir)
+		db, err := (&storeFlags{Node: name}).open(t.Context(), dir, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return "", err
 		}

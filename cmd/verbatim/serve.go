@@ -137,7 +137,7 @@ func (c *serveCmd) Run(ctx context.Context, k *kong.Context, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
-	db, err := c.open(ctx, c.Data)
+	db, err := c.open(ctx, c.Data, log)
 	if err != nil {
 		return err
 	}

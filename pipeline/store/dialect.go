@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -18,7 +19,9 @@ var migrations embed.FS
 type dialect struct {
 	goose      goose.Dialect
 	migrations string // their folder
-	locked     func() (goose.ProviderOption, error)
+	// lock has one process at a time migrate, until unlock; waits is called if it has to
+	// wait. nil: nobody else may be there.
+	lock func(ctx context.Context, db *sql.DB, waits func()) (unlock func() error, err error)
 	// shared: other processes use the database too.
 	shared bool
 	// now is an expression: the time in microseconds by the database's clock.
@@ -43,9 +46,13 @@ type dialect struct {
 // Open opens the database at where: the path of a SQLite database, which it makes
 // if there is none, or postgres://…, a URL or what else PostgreSQL's libpq takes
 // after that. It brings it up to this version's schema; of several that open one
-// PostgreSQL one does that, and the others wait. Erasures that were interrupted
-// are done before it returns. Errors and logs have no password in them.
-func Open(ctx context.Context, where string) (*Store, error) {
+// PostgreSQL one does that, and the others wait, which OnWait tells of. Erasures that
+// were interrupted are done before it returns. Errors have no password in them.
+func Open(ctx context.Context, where string, options ...Option) (*Store, error) {
+	o := openOptions{waits: func() {}}
+	for _, option := range options {
+		option(&o)
+	}
 	s, name := &Store{dialect: &sqlite, self: self{deadAfter: deadAfter}}, where
 	open := openSQLite
 	if IsPostgres(where) {
@@ -56,12 +63,21 @@ func Open(ctx context.Context, where string) (*Store, error) {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	s.db = db
-	if err := s.prepare(ctx); err != nil {
+	if err := s.prepare(ctx, o.waits); err != nil {
 		_ = db.Close() // what went wrong before it says more
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	return s, nil
 }
+
+// Option is one of Open.
+type Option func(*openOptions)
+
+type openOptions struct{ waits func() }
+
+// OnWait has Open call f, once, when it has to wait for another process that brings
+// the database up to its version.
+func OnWait(f func()) Option { return func(o *openOptions) { o.waits = f } }
 
 // IsPostgres says whether Open takes where for a PostgreSQL.
 func IsPostgres(where string) bool {
@@ -73,19 +89,18 @@ func (d *dialect) migrator(db *sql.DB) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
-	if d.locked != nil {
-		o, err := d.locked()
-		if err != nil {
-			return nil, err
-		}
-		options = append(options, o)
-	}
-	return goose.NewProvider(d.goose, db, dir, options...)
+	return goose.NewProvider(d.goose, db, dir, goose.WithDisableGlobalRegistry(true))
 }
 
 // prepare migrates the database and finishes what an earlier process began.
-func (s *Store) prepare(ctx context.Context) error {
+func (s *Store) prepare(ctx context.Context, waits func()) (err error) {
+	if s.lock != nil {
+		unlock, lerr := s.lock(ctx, s.db, waits)
+		if lerr != nil {
+			return lerr
+		}
+		defer func() { err = errors.Join(err, unlock()) }()
+	}
 	p, err := s.migrator(s.db)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -28,10 +29,7 @@ import (
 var postgres = dialect{
 	goose:      goose.DialectPostgres,
 	migrations: "postgres",
-	locked: func() (goose.ProviderOption, error) {
-		l, err := lock.NewPostgresSessionLocker() // it tries for five minutes
-		return goose.WithSessionLocker(l), err
-	},
+	lock:       lockPostgres,
 	shared:     true,
 	now:        "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
 	indexWords: "INSERT INTO search (words, meeting, track, n) VALUES (array_to_tsvector(string_to_array($1, ' ')), $2, $3, $4)",
@@ -50,6 +48,8 @@ const (
 	postgresConns   = 16 // of a node; PostgreSQL has 100 for all unless it is told otherwise
 	connectTimeout  = 5 * time.Second
 	vacuumTimeout   = 10 * time.Second
+	lockTimeout     = 5 * time.Minute
+	lockEvery       = 100 * time.Millisecond
 	connMaxIdleTime = 5 * time.Minute
 )
 
@@ -59,6 +59,43 @@ const afterConnect = `
 	SELECT set_config('idle_in_transaction_session_timeout', '15s', false),
 		set_config('synchronous_commit', CASE current_setting('synchronous_commit')
 			WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)`
+
+// lockPostgres takes the lock that goose's own programs, and earlier versions of this
+// one, take to migrate. goose itself would look at the database before it takes it, and
+// ask for it every few seconds only.
+func lockPostgres(ctx context.Context, db *sql.DB, waits func()) (unlock func() error, err error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close() // what went wrong before it says more
+		}
+	}()
+	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, fmt.Errorf("another process has been migrating the database for %v", lockTimeout))
+	defer cancel()
+	for told := false; ; told = true {
+		var ours bool
+		if err := conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", lock.DefaultLockID).Scan(&ours); err != nil {
+			return nil, fmt.Errorf("lock the database to migrate it: %w", err)
+		}
+		if ours {
+			return func() error {
+				_, err := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", lock.DefaultLockID)
+				return errors.Join(err, conn.Close())
+			}, nil
+		}
+		if !told {
+			waits()
+		}
+		select {
+		case <-time.After(lockEvery):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
 
 // CheckPostgres says what is wrong with a PostgreSQL for Open, as far as that can be
 // known without asking it: its URL, and the files that this names, such as sslrootcert.

@@ -5,12 +5,15 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/pressly/goose/v3/lock"
 
 	"verbatim/internal/pgtest"
 	"verbatim/media/audio"
@@ -49,6 +52,7 @@ func TestPostgres(t *testing.T) {
 	testSuite(t, c.open)
 	t.Run("schema", func(t *testing.T) { testSameSchema(t, c) })
 	t.Run("migrate together", func(t *testing.T) { testMigrateTogether(t, c) })
+	t.Run("migrate waits", func(t *testing.T) { testMigrateWaits(t, c) })
 	t.Run("newer schema", func(t *testing.T) { testNewerSchema(t, c) })
 	t.Run("connections", func(t *testing.T) { testConnections(t, c) })
 	t.Run("same words", func(t *testing.T) { testSameWords(t, c) })
@@ -115,6 +119,28 @@ func testMigrateTogether(t *testing.T, c *cluster) {
 	}
 	wg.Wait()
 	join(t, c.node(t, database), "M", ada)
+}
+
+// testMigrateWaits: who has to wait for another node's migration is told so, once, and
+// goes on soon after it.
+func testMigrateWaits(t *testing.T, c *cluster) {
+	database := c.Database(c.template)
+	holder := ok[*sql.Conn](t)(c.node(t, database).db.Conn(t.Context()))
+	_, err := holder.ExecContext(t.Context(), "SELECT pg_advisory_lock($1)", lock.DefaultLockID)
+	must(t, err)
+	waits := 0
+	var released time.Time
+	s, err := Open(t.Context(), c.URL(database), OnWait(func() {
+		waits++
+		released = time.Now()
+		_, err := holder.ExecContext(t.Context(), "SELECT pg_advisory_unlock($1)", lock.DefaultLockID)
+		must(t, errors.Join(err, holder.Close()))
+	}))
+	must(t, err)
+	must(t, s.Close())
+	if took := time.Since(released); waits != 1 || took > 3*time.Second {
+		t.Errorf("it was told %d times, and went on %v after that", waits, took)
+	}
 }
 
 func testNewerSchema(t *testing.T, c *cluster) {

@@ -65,7 +65,7 @@ func Open(ctx context.Context, where string, options ...Option) (*Store, error) 
 	s.db = db
 	if err := s.prepare(ctx, o.waits); err != nil {
 		_ = db.Close() // what went wrong before it says more
-		return nil, fmt.Errorf("open %s: %w", name, err)
+		return nil, fmt.Errorf("open %s: %w", name, nameServer(err))
 	}
 	return s, nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,6 +136,35 @@ func openPostgres(where string) (*sql.DB, error) {
 	db.SetMaxIdleConns(postgresConns)
 	db.SetConnMaxIdleTime(connMaxIdleTime)
 	return db, nil
+}
+
+// nameServer has the error of a connection begin with the servers that were tried, and
+// tells each reason once: pgx tries the same server with and without TLS.
+func nameServer(err error) error {
+	var failed *pgconn.ConnectError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	c := failed.Config
+	var servers, reasons []string
+	add := func(to *[]string, text string) {
+		if !slices.ContainsFunc(*to, func(has string) bool { return strings.HasSuffix(has, text) }) {
+			*to = append(*to, text)
+		}
+	}
+	for _, s := range append([]*pgconn.FallbackConfig{{Host: c.Host, Port: c.Port}}, c.Fallbacks...) {
+		_, address := pgconn.NetworkAddress(s.Host, s.Port)
+		add(&servers, address)
+	}
+	for line := range strings.Lines(failed.Unwrap().Error()) {
+		add(&reasons, strings.TrimSpace(line))
+	}
+	what := "cannot be reached: is it running, and is its address right?"
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		what = fmt.Sprintf("refuses user %s and database %s.", c.User, c.Database)
+	}
+	return fmt.Errorf("%s %s %s", strings.Join(servers, ", "), what, strings.Join(reasons, "; "))
 }
 
 // erasePostgres frees the room of what was deleted, so that it is written over.

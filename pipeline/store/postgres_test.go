@@ -53,6 +53,7 @@ func TestPostgres(t *testing.T) {
 	t.Run("schema", func(t *testing.T) { testSameSchema(t, c) })
 	t.Run("migrate together", func(t *testing.T) { testMigrateTogether(t, c) })
 	t.Run("migrate waits", func(t *testing.T) { testMigrateWaits(t, c) })
+	t.Run("refused", func(t *testing.T) { testRefused(t, c) })
 	t.Run("newer schema", func(t *testing.T) { testNewerSchema(t, c) })
 	t.Run("connections", func(t *testing.T) { testConnections(t, c) })
 	t.Run("same words", func(t *testing.T) { testSameWords(t, c) })
@@ -140,6 +141,15 @@ func testMigrateWaits(t *testing.T, c *cluster) {
 	must(t, s.Close())
 	if took := time.Since(released); waits != 1 || took > 3*time.Second {
 		t.Errorf("it was told %d times, and went on %v after that", waits, took)
+	}
+}
+
+// testRefused: what PostgreSQL says is told with its address.
+func testRefused(t *testing.T, c *cluster) {
+	_, err := Open(t.Context(), c.URL("nowhere"))
+	if err == nil || !strings.Contains(err.Error(), "/.s.PGSQL.5432 refuses user verbatim and database nowhere. ") ||
+		!strings.Contains(err.Error(), `database "nowhere" does not exist`) || strings.Contains(err.Error(), pgtest.Password) {
+		t.Error(err)
 	}
 }
 

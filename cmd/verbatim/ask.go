@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"verbatim/signaling"
+	"verbatim/signaling/whipclient"
 )
 
 const (
@@ -82,6 +83,9 @@ func askHealth(ctx context.Context, target string) (said string, err error) {
 	var p signaling.Problem
 	if json.Unmarshal(b, &p) == nil && p.Detail != "" {
 		return "", fmt.Errorf("%s: %s", resp.Status, p.Detail)
+	}
+	if whipclient.WantsHTTPS(req.URL, resp.StatusCode, b) {
+		return "", fmt.Errorf("this port speaks HTTPS; try https://%s", req.URL.Host)
 	}
 	return "", errors.New(resp.Status)
 }

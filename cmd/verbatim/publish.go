@@ -49,7 +49,7 @@ func (c *publishCmd) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pubs := make([]*publisher, c.Count)
-	screen := &screen{out: os.Stdout, mine: map[string]bool{}}
+	screen := newScreen(os.Stdout)
 	for i := range pubs {
 		pubs[i] = &publisher{cmd: c, client: client, screen: screen, id: rand.Text(), name: c.Name}
 		if c.Count > 1 {
@@ -58,6 +58,11 @@ func (c *publishCmd) Run(ctx context.Context) error {
 	}
 	var watching, publishing sync.WaitGroup
 	watching.Go(func() {
+		select { // a server that lets nobody join has said why, once
+		case <-screen.first:
+		case <-ctx.Done():
+			return
+		}
 		if err := client.Events(ctx, c.Room, screen.show); err != nil && ctx.Err() == nil {
 			fmt.Fprintln(os.Stderr, "verbatim: captions:", err)
 		}
@@ -249,11 +254,16 @@ func taken(t meeting.Track, sent int64) error {
 
 // screen prints captions as they come.
 type screen struct {
-	out  io.Writer
-	line int // length of the interim that stands on the current line
+	out   io.Writer
+	line  int           // length of the interim that stands on the current line
+	first chan struct{} // closed when the first participant has joined
 
 	mu   sync.Mutex
 	mine map[string]bool // the participants who speak
+}
+
+func newScreen(out io.Writer) *screen {
+	return &screen{out: out, first: make(chan struct{}), mine: map[string]bool{}}
 }
 
 // println prints a line below whatever stands there.
@@ -267,6 +277,9 @@ func (s *screen) println(text string) {
 func (s *screen) add(participant string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.mine) == 0 {
+		close(s.first)
+	}
 	s.mine[participant] = true
 }
 

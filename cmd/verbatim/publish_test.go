@@ -22,6 +22,31 @@ func TestPublishFailsWithoutServer(t *testing.T) {
 	}
 }
 
+// What a server refuses is said once.
+func TestPublishRefused(t *testing.T) {
+	t.Setenv("VERBATIM_AUTH_SECRET", tokenSecret)
+	s := serve(t, t.TempDir(), "none:")
+	out, err := verbatim(t.Context(), "publish", opusFile(t, "sas-0880"), "--room", "r", "--url", s.url).CombinedOutput()
+	if err == nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "token") {
+		t.Errorf("%v: %s", err, out)
+	}
+	s.stop()
+}
+
+// A server that speaks HTTPS is told from one that refuses.
+func TestHTTPToHTTPS(t *testing.T) {
+	cert, key := certificate(t, t.TempDir(), "localhost", 1)
+	s := serve(t, t.TempDir(), "none:", "--tls-cert", cert, "--tls-key", key)
+	plain := strings.Replace(s.url, "https://", "http://", 1)
+	for _, args := range [][]string{{"publish", opusFile(t, "sas-0880"), "--room", "r", "--url", plain}, {"health", "--url", plain}} {
+		out, err := verbatim(t.Context(), args...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "this port speaks HTTPS; try "+s.url) {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+	s.stop()
+}
+
 func TestPublishSaysWhatItWaitsFor(t *testing.T) {
 	s := serve(t, t.TempDir(), "openai+http://127.0.0.1:1/v1")
 	out, err := verbatim(t.Context(), "publish", opusFile(t, "sas-0880"), "--room", "r", "--wait", "300ms", "--url", s.url).CombinedOutput()
@@ -89,7 +114,8 @@ func TestPublishSaysThatItsTrackHadEnded(t *testing.T) {
 // What others are called and say is shown, and not obeyed by the terminal.
 func TestScreenShowsWhatTerminalsObey(t *testing.T) {
 	var out strings.Builder
-	s := &screen{out: &out, mine: map[string]bool{"eve": true}}
+	s := newScreen(&out)
+	s.add("eve")
 	data, err := json.Marshal(map[string]any{
 		"participant": map[string]string{"id": "eve", "name": "Eve\x1b[2J"}, "text": "hi\x1b]0;owned\x07\nthere\u009b31m", "final": true,
 	})

@@ -3,6 +3,7 @@
 package whipclient
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -254,14 +255,25 @@ func (c *Client) open(ctx context.Context, method, to string, h http.Header, bod
 	}
 	defer resp.Body.Close()
 	e := &Error{}
-	_ = json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(e) // whatever it is, the status counts
+	said, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	_ = json.Unmarshal(said, e) // whatever it is, the status counts
 	e.Status = resp.StatusCode
+	if WantsHTTPS(req.URL, e.Status, said) {
+		e.Detail = "this port speaks HTTPS; try https://" + req.URL.Host
+	}
 	seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
 	if err != nil || seconds < 0 {
 		seconds = 1
 	}
 	e.retryAfter = min(time.Duration(seconds)*time.Second, maxRetryAfter)
 	return nil, e
+}
+
+// WantsHTTPS says whether an answer to a request in plain HTTP is that of a server that
+// speaks HTTPS at that port: Go's and nginx's have no other sign than their words.
+func WantsHTTPS(asked *url.URL, status int, said []byte) bool {
+	return asked.Scheme == "http" && status == http.StatusBadRequest &&
+		(bytes.Contains(said, []byte("HTTP request to an HTTPS server")) || bytes.Contains(said, []byte("plain HTTP request was sent to HTTPS port")))
 }
 
 // sameMethod follows 307 and 308, which keep method and body; RFC 9725, 4.5,

@@ -40,6 +40,7 @@ type configPrint struct {
 // Run prints all that is wrong.
 func (c *configCheck) Run(ctx context.Context, k *kong.Context, log *slog.Logger) error {
 	c.Serve.warnOfStrays(k, log)
+	c.Serve.warnOfReaders(log)
 	if err := c.Serve.check(ctx, log); err != nil {
 		return err
 	}

@@ -2,7 +2,10 @@
 
 package main
 
-import "math"
+import (
+	"io/fs"
+	"math"
+)
 
 // freeSpace is not known on this system.
 func freeSpace(string) (int64, error) { return math.MaxInt64, nil }
@@ -12,3 +15,6 @@ func maxFiles() int { return math.MaxInt32 }
 
 // writable is not known on this system.
 func writable(string) error { return nil }
+
+// readers are not known on this system.
+func readers(fs.FileInfo) string { return "" }

@@ -3,7 +3,10 @@
 package main
 
 import (
+	"io/fs"
 	"math"
+	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,3 +32,16 @@ func maxFiles() int {
 
 // writable says why this process cannot write to a folder.
 func writable(dir string) error { return unix.Access(dir, unix.W_OK|unix.X_OK) }
+
+// readers says who can read a file that do not have to. A group may have to: a file of
+// root's and a service's group (0640) is how a service is given what it must not change.
+func readers(st fs.FileInfo) string {
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	switch mode := st.Mode().Perm(); {
+	case mode&0o004 != 0:
+		return "everybody"
+	case mode&0o040 != 0 && ok && int(sys.Uid) == os.Geteuid():
+		return "its group"
+	}
+	return ""
+}

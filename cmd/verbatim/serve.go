@@ -95,6 +95,7 @@ func tune() {
 func (c *serveCmd) Run(ctx context.Context, k *kong.Context, log *slog.Logger) (err error) {
 	tune()
 	c.warnOfStrays(k, log)
+	c.warnOfReaders(log)
 	if err := c.checkOrigins(); err != nil {
 		return err
 	}

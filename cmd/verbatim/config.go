@@ -81,6 +81,7 @@ func (c *serveCmd) check(ctx context.Context, log *slog.Logger) error {
 	_, _, hooks := c.webhookEndpoints()
 	errs := []error{
 		recognizers, ice, hooks, c.checkListen(ctx), checkMedia(ctx, c.MediaListen), c.checkData(), c.checkRecordings(), c.checkOrigins(), c.checkAuth(), c.checkNode(), c.Forward.check(&c.NATS),
+		c.Reach.checkTLS(c.TLS.TLSCert != "" || len(c.TLS.ACMEDomain) > 0),
 	}
 	for name, d := range map[string]int64{"linger": int64(c.Linger), "drain": int64(c.Drain)} {
 		if d < 0 {

@@ -67,6 +67,14 @@ func (f *reachFlags) Check(ctx context.Context) error {
 	return errors.Join(append(errs, f.config(&media.Config{}))...)
 }
 
+// checkTLS says what the flags lack if the server has no certificate.
+func (f *reachFlags) checkTLS(certificate bool) error {
+	if f.TURNSListen != "" && !certificate {
+		return errors.New("--turns-listen needs the server's certificate: --tls-cert or --acme-domain")
+	}
+	return nil
+}
+
 // turnSecret is a random one if none was given.
 func (f *reachFlags) turnSecret() ([]byte, error) {
 	if f.TURNSecretFile == "" {
@@ -81,8 +89,8 @@ func (f *reachFlags) relay(m *media.Engine, c *tls.Config) (server *relay.Server
 	if f.TURNListen == "" && f.TURNSListen == "" {
 		return nil, nil, nil
 	}
-	if f.TURNSListen != "" && c == nil {
-		return nil, nil, errors.New("--turns-listen needs the server's certificate: --tls-cert or --acme-domain")
+	if err := f.checkTLS(c != nil); err != nil {
+		return nil, nil, err
 	}
 	secret, err := f.turnSecret()
 	if err != nil {

@@ -58,8 +58,9 @@ func (f *tlsFlags) Check(context.Context) error {
 	case len(f.ACMEDomain) == 0 && (f.ACMEHTTP != "" || f.ACMEDirectory != "" || f.ACMEEmail != ""):
 		return errors.New("--acme-http, --acme-directory and --acme-email need --acme-domain")
 	case f.TLSCert != "":
-		_, err := certs.ReadFiles(f.TLSCert, f.TLSKey, slog.New(slog.DiscardHandler))
-		return err
+		if _, err := certs.ReadFiles(f.TLSCert, f.TLSKey, slog.New(slog.DiscardHandler)); err != nil {
+			return fmt.Errorf("--tls-cert, --tls-key: %w", err)
+		}
 	}
 	return nil
 }

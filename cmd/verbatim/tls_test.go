@@ -133,16 +133,21 @@ func TestFlagsOfTLS(t *testing.T) {
 		flags      []string
 	}{
 		{"no key", "belong together", []string{"--tls-cert", cert}},
-		{"another key", "does not match", []string{"--tls-cert", cert, "--tls-key", other}},
+		{"another key", "--tls-key: read the TLS certificate: tls: private key does not match", []string{"--tls-cert", cert, "--tls-key", other}},
+		{"no file", "/nowhere: no such file", []string{"--tls-cert", cert, "--tls-key", "/nowhere"}},
+		{"no PEM", "--tls-key: read the TLS certificate: tls: failed to find", []string{"--tls-cert", exampleFile, "--tls-key", key}},
+		{"no certificate for TURN", "needs the server's certificate", []string{"--turns-listen", "127.0.0.1:0"}},
 		{"both ways", "either", []string{"--tls-cert", cert, "--tls-key", key, "--acme-domain", "meet.example"}},
 		{"no domain", "--acme-domain", []string{"--acme-http", "127.0.0.1:0"}},
 		{"no network", "trusted-proxy", []string{"--trusted-proxy", "10.0.0.0/99"}},
 		{"a proxy on this machine, which others reach", "--insecure", []string{"--behind-proxy"}},
 	} {
-		args := append([]string{"serve", "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--data", t.TempDir(), "--recognizer", "none:"}, c.flags...)
-		out, err := verbatim(t.Context(), args...).CombinedOutput()
-		if err == nil || !strings.Contains(string(out), c.want) {
-			t.Errorf("%s: %v: %s", c.name, err, out)
+		for _, command := range []string{"serve", "config check"} {
+			args := append(strings.Fields(command), "--listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0", "--data", t.TempDir(), "--recognizer", "none:")
+			out, err := verbatim(t.Context(), append(args, c.flags...)...).CombinedOutput()
+			if err == nil || !strings.Contains(string(out), c.want) {
+				t.Errorf("%s: %s: %v: %s", c.name, command, err, out)
+			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -272,9 +273,11 @@ func (c *serveCmd) Run(ctx context.Context, k *kong.Context, log *slog.Logger) (
 	closeAdmin := adminPort.serve(numbers, http.HandlerFunc(s.http.Healthz), http.HandlerFunc(s.http.Readyz))
 	defer func() { err = errors.Join(err, closeAdmin()) }()
 	if adminPort.l != nil {
-		fmt.Printf("For operators: http://%s/metrics\n", adminPort.l.Addr())
+		address, everywhere := openable(adminPort.l.Addr(), "localhost")
+		fmt.Printf("For operators: http://%s/metrics%s\n", address, everywhere)
 	}
-	fmt.Printf("Verbatim is listening: %s://%s/\n", s.scheme(), listener.Addr())
+	address, everywhere := openable(listener.Addr(), c.TLS.host())
+	fmt.Printf("Verbatim is listening: %s://%s/%s\n", s.scheme(), address, everywhere)
 	wg.Go(func() { https.obtain(background) })
 	return s.serve(ctx, listener, c)
 }
@@ -327,6 +330,16 @@ func (c *serveCmd) listen(ctx context.Context) (l net.Listener, loopback bool, e
 func errReachable(address string) error {
 	return fmt.Errorf("%s can be reached from other machines, and anyone there could join and read every meeting; "+
 		"give --auth-secret-file or --auth-jwks, so that they need a token, listen on 127.0.0.1, or say --insecure if that is what you want", address)
+}
+
+// openable is an address as a browser on this machine can open it: by a name of the
+// server, if it listens on all addresses, which everywhere says then.
+func openable(a net.Addr, name string) (address, everywhere string) {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return a.String(), ""
+	}
+	return net.JoinHostPort(name, strconv.Itoa(tcp.Port)), " (on all addresses of this machine)"
 }
 
 // lock takes the data folder for this process alone.

@@ -43,6 +43,14 @@ func (f *tlsFlags) proxies() []netip.Prefix {
 	return f.TrustedProxy
 }
 
+// host is the name for which the server has a certificate, as far as flags say it.
+func (f *tlsFlags) host() string {
+	if len(f.ACMEDomain) > 0 {
+		return f.ACMEDomain[0]
+	}
+	return "localhost"
+}
+
 // own says whether an address is this machine's, or a proxy's: behind those are many.
 func (f *tlsFlags) own(ip netip.Addr) bool {
 	return ip.IsLoopback() || slices.ContainsFunc(f.proxies(), func(p netip.Prefix) bool { return p.Contains(ip) })

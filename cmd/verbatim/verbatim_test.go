@@ -85,10 +85,12 @@ func serveTo(t testing.TB, stderr *os.File, data, recognizer string, more ...str
 	lines := bufio.NewScanner(stdout)
 	for s.url == "" && lines.Scan() {
 		if _, url, ok := strings.Cut(lines.Text(), "listening: "); ok {
+			url, _, _ = strings.Cut(url, " ")
 			s.url = strings.TrimSuffix(url, "/")
 		}
 		if _, url, ok := strings.Cut(lines.Text(), "For operators: "); ok {
-			s.admin = strings.TrimSuffix(strings.Replace(url, "[::]", "127.0.0.1", 1), "/metrics")
+			url, _, _ = strings.Cut(url, " ")
+			s.admin = strings.TrimSuffix(url, "/metrics")
 		}
 	}
 	if s.url == "" {

@@ -17,7 +17,7 @@ type benchCmd struct {
 	Start        int           `help:"Participants of the first step (default: by profile)." placeholder:"N"`
 	Step         int           `help:"How many come with each step (default: by profile)." placeholder:"N"`
 	Max          int           `help:"Participants of the last step (default: by profile)." placeholder:"N"`
-	Streams      int           `help:"This many participants, in one step." placeholder:"N"`
+	Streams      int           `help:"This many participants, in one step (0: a ramp of --start, --step and --max)." default:"0" placeholder:"N"`
 	Window       time.Duration `help:"How long each step is measured; from two minutes on it is a soak, with a line a minute." default:"10s"`
 	Settle       time.Duration `help:"How long nothing is measured after the last has joined." default:"3s"`
 	SLO          time.Duration `name:"slo" help:"What 99 % of the packets may take at most, from when they are due to when their audio is at the recognizer." default:"250ms"`

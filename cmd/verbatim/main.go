@@ -24,6 +24,8 @@ type cli struct {
 	Bench   benchCmd         `cmd:"" help:"Measure how many participants a server carries, on CPUs of its own (Linux)."`
 	Config  configCmd        `cmd:"" help:"Check or print the configuration of serve."`
 	Health  healthCmd        `cmd:"" help:"Ask a server whether it is ready; the exit code is 0 if it is."`
+	Help    helpCmd          `cmd:"" help:"Say what a command does, as --help after it."`
+	Show    versionCmd       `cmd:"" name:"version" help:"Print the version, as --version."`
 	Version kong.VersionFlag `help:"Print the version." env:"-"`
 
 	LogLevel  slog.Level `help:"Least severe log messages to write: debug, info, warn or error." default:"info"`
@@ -58,6 +60,25 @@ func logger(format string, level slog.Level) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(os.Stderr, o))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+// helpCmd is what people try who do not know of --help yet.
+type helpCmd struct {
+	Command []string `arg:"" optional:"" help:"Command, such as serve or config check (default: all of them)."`
+}
+
+// Run prints what --help prints, which ends the process.
+func (c *helpCmd) Run(k *kong.Context) error {
+	_, err := k.Parse(append(c.Command, "--help"))
+	return err
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (c *versionCmd) Run() error {
+	_, err := fmt.Println(version())
+	return err
 }
 
 // release is what git describes the source as, in a program that scripts/static.sh

@@ -76,7 +76,7 @@ func prepare(c *Config) ([]*rotation, error) {
 	}
 	c.Start, c.Step, c.Max = cmp.Or(c.Start, p.start), cmp.Or(c.Step, p.step), cmp.Or(c.Max, p.max)
 	if c.Streams < 0 || c.Start < 1 || c.Step < 1 || c.RoomSize < 1 || c.JoinParallel < 1 || c.Joins < 0 || c.Window < time.Second || c.Settle < time.Second {
-		return nil, errors.New("--streams, --start, --step, --max, --room-size and --join-parallel are positive numbers, and --window and --settle are at least 1s")
+		return nil, errors.New("--start, --step, --max, --room-size and --join-parallel are positive numbers, --streams and --joins are not negative, and --window and --settle are at least 1s")
 	}
 	for _, file := range []string{c.JSON, c.SVG} { // not when it has been measured for an hour
 		if file == "" {

@@ -26,7 +26,7 @@ type Config struct {
 	ServerCPUs, LoadCPUs string
 	RoomSize             int
 	// Start, Step and Max are numbers of participants; 0: the profile's. Streams
-	// is a fixed number of them instead.
+	// is a fixed number of them instead; 0: there is none.
 	Start, Step, Max, Streams int
 	// Joins is how many may join in a second; 0: as fast as the server takes
 	// them. JoinParallel is how many do at the same time.

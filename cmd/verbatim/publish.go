@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/url"
 	"os"
 	"strings"
@@ -51,7 +52,7 @@ func (c *publishCmd) Run(ctx context.Context) error {
 	pubs := make([]*publisher, c.Count)
 	screen := newScreen(os.Stdout)
 	for i := range pubs {
-		pubs[i] = &publisher{cmd: c, client: client, screen: screen, id: rand.Text(), name: c.Name}
+		pubs[i] = &publisher{cmd: c, client: client, screen: screen, id: rand.Text(), name: c.Name, asked: make(chan struct{}, 1)}
 		if c.Count > 1 {
 			pubs[i].name = fmt.Sprintf("%s %d", c.Name, i+1)
 		}
@@ -133,55 +134,76 @@ type publisher struct {
 	sent   int64 // ticks (48 kHz)
 	joined bool
 	left   error // nil: it has left, if it had joined
+
+	asked  chan struct{} // the server asks to go elsewhere
+	moving bool          // it has
+	next   func() (whipclient.Packet, error, bool)
+	// packet was not sent yet, if unsent is set; broken says that it is none.
+	packet whipclient.Packet
+	broken error
+	unsent bool
 }
 
+// run says everything, in as many sessions as it takes.
 func (p *publisher) run(ctx context.Context) error {
-	s, err := p.client.Join(ctx, p.cmd.Room, p.id, p.name, whipclient.Options{Via: p.cmd.via()})
-	if err != nil {
-		return err
+	next, stop := iter.Pull2(p.packets)
+	defer stop()
+	p.next = next
+	said := map[string]int64{} // ticks, by meeting
+	for moves := 0; ; moves++ {
+		s, err := p.join(ctx)
+		if err != nil {
+			return err
+		}
+		p.id, p.joined, p.moving = s.Participant, true, false
+		p.screen.add(p)
+		sent, err := s.Play(ctx, p.rest)
+		p.sent += sent
+		said[s.Meeting] += sent
+		if err == nil {
+			p.arrive(ctx, s.Meeting, said[s.Meeting])
+		}
+		more := p.goesOn(ctx, s.Meeting, err)
+		if p.left = p.leave(ctx, s); more && moves < maxMoves { // of a server that is gone, nobody can take leave
+			why := "the server shuts down"
+			if err != nil {
+				why = err.Error()
+			}
+			p.screen.println(fmt.Sprintf("%s: %s after %v of audio; joining again", p.name, why, time.Duration(p.sent/ticksPerMS)*time.Millisecond))
+			continue
+		}
+		if err = errors.Join(err, p.left); err == nil && more {
+			err = fmt.Errorf("servers have shut down %d times", moves+1)
+		}
+		if err != nil {
+			return err
+		}
+		break
 	}
-	p.id, p.joined = s.Participant, true
-	p.screen.add(p.id)
-	sent, err := p.play(ctx, s)
-	p.sent = sent
-	if err == nil {
-		p.arrive(ctx, s.Meeting, sent)
-	}
-	// Leaving also after Ctrl-C, so that what was said is transcribed.
-	lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	p.left = s.Leave(lctx)
-	if err = errors.Join(err, p.left); err != nil {
-		return err
-	}
-	if sent == 0 {
+	if p.sent == 0 {
 		return errors.New("there is no audio in what was to be sent")
 	}
-	return p.wait(ctx, s.Meeting, sent)
+	var errs []error
+	for id, sent := range said {
+		errs = append(errs, p.wait(ctx, id, sent))
+	}
+	return errors.Join(errs...)
 }
 
-func (p *publisher) play(ctx context.Context, s *whipclient.Session) (sent int64, err error) {
-	for _, name := range p.cmd.Files {
-		f, err := os.Open(name)
-		if err != nil {
-			return sent, err
-		}
-		n, err := s.Play(ctx, whipclient.ReadOgg(f))
-		sent += n
-		if err = errors.Join(err, f.Close()); err != nil {
-			return sent, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return sent, nil
+// leave ends a session also after Ctrl-C, so that what was said is transcribed.
+func (p *publisher) leave(ctx context.Context, s *whipclient.Session) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return s.Leave(ctx)
 }
 
 // arrive gives the server time to take in all that was sent: a session that has
 // left is not waited for when the machine is busy.
 func (p *publisher) arrive(ctx context.Context, id string, sent int64) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, arriveTimeout)
 	defer cancel()
-	_ = p.poll(ctx, id, func(t meeting.Track) (bool, error) {
-		return taken(t, sent) == nil, nil
+	_ = p.poll(ctx, id, func(t meeting.Track, n int) (bool, error) {
+		return taken(t, n, sent) == nil, nil
 	}) // what is missing is told in the end
 }
 
@@ -190,11 +212,11 @@ func (p *publisher) wait(ctx context.Context, id string, sent int64) error {
 	wait, cancel := context.WithTimeout(ctx, p.cmd.Wait)
 	defer cancel()
 	var last meeting.Track
-	err := p.poll(wait, id, func(t meeting.Track) (bool, error) {
+	err := p.poll(wait, id, func(t meeting.Track, n int) (bool, error) {
 		last = t
 		switch t.State {
 		case meeting.TrackComplete:
-			return true, taken(t, sent)
+			return true, taken(t, n, sent)
 		case meeting.TrackIncomplete:
 			return true, fmt.Errorf("%d ms of what was said could not be transcribed", t.Coverage.SkippedMS)
 		}
@@ -210,8 +232,8 @@ func (p *publisher) wait(ctx context.Context, id string, sent int64) error {
 	return err
 }
 
-// poll looks at the publisher's track until done says so.
-func (p *publisher) poll(ctx context.Context, id string, done func(t meeting.Track) (bool, error)) error {
+// poll looks at the publisher's tracks, as one, until done says so.
+func (p *publisher) poll(ctx context.Context, id string, done func(t meeting.Track, n int) (bool, error)) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -222,11 +244,8 @@ func (p *publisher) poll(ctx context.Context, id string, done func(t meeting.Tra
 			}
 			return err
 		}
-		for _, t := range m.Tracks {
-			if t.Participant != p.id {
-				continue
-			}
-			if ok, err := done(t); ok {
+		if t, n := p.tracks(m); n > 0 {
+			if ok, err := done(t, n); ok {
 				return err
 			}
 		}
@@ -238,11 +257,12 @@ func (p *publisher) poll(ctx context.Context, id string, done func(t meeting.Tra
 	}
 }
 
-// taken compares what was sent (ticks, 48 kHz) with what the server accounts for.
-func taken(t meeting.Track, sent int64) error {
+// taken compares what was sent (ticks, 48 kHz) with what the server accounts for in n
+// tracks.
+func taken(t meeting.Track, n int, sent int64) error {
 	c := t.Coverage
 	got, want := c.ReceivedMS+c.RecoveredMS, sent/ticksPerMS
-	if got >= want-1 { // rounded to milliseconds on both sides
+	if got >= want-int64(n) { // rounded to milliseconds on both sides
 		return nil
 	}
 	err := fmt.Errorf("%d ms were sent and the server took in %d ms (%d ms lost on the way)", want, got, c.ConcealedMS)
@@ -255,46 +275,62 @@ func taken(t meeting.Track, sent int64) error {
 // screen prints captions as they come.
 type screen struct {
 	out   io.Writer
-	line  int           // length of the interim that stands on the current line
 	first chan struct{} // closed when the first participant has joined
 
-	mu   sync.Mutex
-	mine map[string]bool // the participants who speak
+	mu   sync.Mutex            // guards what follows, and what is printed
+	line int                   // length of the interim that stands on the current line
+	mine map[string]*publisher // those who speak, by their ids
 }
 
 func newScreen(out io.Writer) *screen {
-	return &screen{out: out, first: make(chan struct{}), mine: map[string]bool{}}
+	return &screen{out: out, first: make(chan struct{}), mine: map[string]*publisher{}}
 }
 
 // println prints a line below whatever stands there.
 func (s *screen) println(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.line > 0 { // an interim
 		text = "\n" + text
 	}
+	s.line = 0
 	fmt.Fprintln(s.out, text)
 }
 
-func (s *screen) add(participant string) {
+func (s *screen) add(p *publisher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.mine) == 0 {
 		close(s.first)
 	}
-	s.mine[participant] = true
+	s.mine[p.id] = p
 }
 
-func (s *screen) shows(participant string) bool {
+// show takes an event of the room.
+func (s *screen) show(e whipclient.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mine[participant]
+	switch e.Type {
+	case meeting.EventCaption:
+		s.caption(e.Data)
+	case meeting.EventMoving:
+		var m meeting.Moving
+		_ = json.Unmarshal(e.Data, &m) // else nobody is asked
+		for _, id := range m.Participants {
+			if p := s.mine[id]; p != nil {
+				select {
+				case p.asked <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}
 }
 
-func (s *screen) show(e whipclient.Event) {
-	if e.Type != meeting.EventCaption {
-		return
-	}
+// caption is called with mu held.
+func (s *screen) caption(data []byte) {
 	var seg transcript.Segment
-	if err := json.Unmarshal(e.Data, &seg); err != nil || !s.shows(seg.Participant.ID) || seg.Text == "" {
+	if err := json.Unmarshal(data, &seg); err != nil || s.mine[seg.Participant.ID] == nil || seg.Text == "" {
 		return
 	}
 	text := plain(fmt.Sprintf("%s: %s", cmp.Or(seg.Participant.Name, seg.Participant.ID), seg.Text))

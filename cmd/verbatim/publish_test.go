@@ -5,12 +5,14 @@ import (
 	"cmp"
 	"encoding/json"
 	"io"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"verbatim/internal/speech"
 	"verbatim/pipeline/meeting"
 	"verbatim/signaling/whipclient"
 )
@@ -101,11 +103,11 @@ func TestFarewell(t *testing.T) {
 func TestPublishSaysThatItsTrackHadEnded(t *testing.T) {
 	for by, want := range map[string]string{"left": "", "": "", "server": "ended_by: server"} {
 		track := meeting.Track{EndedBy: by, Coverage: meeting.Coverage{ReceivedMS: 7000}}
-		err := taken(track, 15_000*ticksPerMS)
+		err := taken(track, 1, 15_000*ticksPerMS)
 		if err == nil || !strings.HasSuffix(strings.TrimSuffix(err.Error(), ")"), cmp.Or(want, "lost on the way")) {
 			t.Errorf("%q: %v", by, err)
 		}
-		if err := taken(track, 7_001*ticksPerMS); err != nil {
+		if err := taken(track, 1, 7_001*ticksPerMS); err != nil {
 			t.Errorf("%q: %v", by, err)
 		}
 	}
@@ -115,7 +117,7 @@ func TestPublishSaysThatItsTrackHadEnded(t *testing.T) {
 func TestScreenShowsWhatTerminalsObey(t *testing.T) {
 	var out strings.Builder
 	s := newScreen(&out)
-	s.add("eve")
+	s.add(&publisher{id: "eve"})
 	data, err := json.Marshal(map[string]any{
 		"participant": map[string]string{"id": "eve", "name": "Eve\x1b[2J"}, "text": "hi\x1b]0;owned\x07\nthere\u009b31m", "final": true,
 	})
@@ -126,4 +128,92 @@ func TestScreenShowsWhatTerminalsObey(t *testing.T) {
 	if got, want := out.String(), "Eve [2J: hi ]0;owned  there 31m\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+}
+
+// publishOn publishes a sentence and stops the server in the middle of it. It returns
+// what publish prints.
+func publishOn(t *testing.T, url string, s *process, then func()) (out string, err error) {
+	t.Helper()
+	cmd := verbatim(t.Context(), "publish", opusFile(t, "sas-0880"), "--room", "r", "--name", "Ada", "--url", url)
+	var b bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &b, &b
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.until("some speech", func(m meeting.Meeting) bool { return len(m.Tracks) == 1 && m.Tracks[0].Coverage.DurationMS > 500 })
+	s.stop()
+	then()
+	err = cmd.Wait()
+	return b.String(), err
+}
+
+// A server that shuts down is followed to another: each packet is in one of them.
+func TestPublishMoves(t *testing.T) {
+	dataA := t.TempDir()
+	a := serve(t, dataA, "none:", "--linger", "1s")
+	b := serve(t, t.TempDir(), "none:", "--linger", "1s")
+	out, _ := publishOn(t, balancer(t, a, b), a, func() {}) // the first has another database, and cannot be asked
+	if !regexp.MustCompile(`(?m)^Ada: the server shuts down after \S+s of audio; joining again$`).MatchString(out) {
+		t.Errorf("it says %s", out)
+	}
+	again := serve(t, dataA, "none:", "--linger", "10ms")
+	all := packetsOf(t, speech.Opus("sas-0880"))
+	fromA, toA := again.sent(all)
+	fromB, toB := b.sent(all)
+	if fromA != 0 || fromB != toA || toB != len(all) {
+		t.Errorf("packets %d to %d are in the first track, %d to %d of %d in the second: %s", fromA, toA, fromB, toB, len(all), out)
+	}
+	again.stop()
+	b.stop()
+}
+
+// A server that is alone is waited for; then all is in one meeting.
+func TestPublishComesBack(t *testing.T) {
+	data := t.TempDir()
+	s := serve(t, data, "none:")
+	out, err := publishOn(t, s.url, s, func() {
+		s = serve(t, data, "none:", "--listen", strings.TrimPrefix(s.url, "http://"))
+	})
+	if err != nil || !strings.Contains(out, "joining again") {
+		t.Errorf("%v: %s", err, out)
+	}
+	var sent, got int64
+	for _, p := range packetsOf(t, speech.Opus("sas-0880")) {
+		sent += p.Ticks / ticksPerMS
+	}
+	m := s.meetings()[0]
+	for _, track := range m.Tracks {
+		got += track.Coverage.ReceivedMS + track.Coverage.RecoveredMS
+	}
+	if len(m.Tracks) != 2 || got < sent-2 || got > sent {
+		t.Errorf("%d tracks have %d ms of %d", len(m.Tracks), got, sent)
+	}
+	s.stop()
+}
+
+// Who has ended or erased the meeting does not want it to begin again.
+func TestPublishEndsWithTheMeeting(t *testing.T) {
+	s := serve(t, t.TempDir(), "none:")
+	for _, erase := range []bool{false, true} {
+		cmd := verbatim(t.Context(), "publish", opusFile(t, "sas-0870"), "--room", "r", "--url", s.url)
+		var b bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &b, &b
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		m := s.until("some speech", func(m meeting.Meeting) bool {
+			return m.State == meeting.StateLive && len(m.Tracks) == 1 && m.Tracks[0].Coverage.DurationMS > 500
+		})
+		s.request(http.MethodPost, "/v1/meetings/"+m.ID+"/end", "")
+		if erase {
+			s.request(http.MethodDelete, "/v1/meetings/"+m.ID, "")
+		}
+		if err := cmd.Wait(); err == nil || !strings.Contains(b.String(), "connection was lost") || strings.Contains(b.String(), "joining again") {
+			t.Errorf("%v: %s", err, b.String())
+		}
+	}
+	if n := len(s.meetings()); n != 1 {
+		t.Errorf("there are %d meetings", n)
+	}
+	s.stop()
 }

@@ -67,7 +67,7 @@ func (c *Conn) Restart(ctx context.Context) error {
 		select {
 		case <-c.selected:
 		case <-c.lost:
-			return errors.New("the media connection was lost")
+			return ErrLost
 		case <-ctx.Done():
 			return fmt.Errorf("restart ICE: %w", ctx.Err())
 		}

@@ -14,6 +14,9 @@ import (
 	"verbatim/media/codec"
 )
 
+// ErrLost is that of a connection that has failed, or that the server has ended.
+var ErrLost = errors.New("the media connection was lost")
+
 // Packet is one Opus packet and how long it lasts, in ticks (48 kHz).
 type Packet struct {
 	Payload []byte
@@ -58,7 +61,8 @@ func ReadOgg(r io.Reader) iter.Seq2[Packet, error] {
 }
 
 // Play sends packets in real time, each when the one before has been spoken,
-// and returns how many ticks (48 kHz) it sent.
+// and returns how many ticks (48 kHz) it sent. It asks for a
+// packet when it has sent the one before.
 func (c *Conn) Play(ctx context.Context, packets iter.Seq2[Packet, error]) (sent int64, err error) {
 	start := time.Now()
 	timer := time.NewTimer(0)
@@ -72,7 +76,7 @@ func (c *Conn) Play(ctx context.Context, packets iter.Seq2[Packet, error]) (sent
 		select {
 		case <-timer.C:
 		case <-c.lost:
-			return sent, errors.New("the media connection was lost")
+			return sent, ErrLost
 		case <-ctx.Done():
 			return sent, ctx.Err()
 		}

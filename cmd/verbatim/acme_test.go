@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,17 +22,6 @@ type authority struct {
 	directory, management string
 	cert                  string // of its own API
 	client                *http.Client
-}
-
-// freePort is free for a moment.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // startAuthority starts one that looks for challenges on those two ports.
@@ -80,7 +68,7 @@ func startAuthority(t *testing.T, httpPort, tlsPort int) *authority {
 	pebble.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1")
 	start(pebble)
 	a := &authority{directory: "https://" + api + "/dir", management: "https://" + management, cert: cert, client: trusting(t, cert)}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		resp, err := a.client.Get(a.directory)
 		if err == nil {
 			resp.Body.Close()

@@ -42,7 +42,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}
 	h.afterwards(t)
 	h.do(http.StatusNoContent, http.MethodDelete, "/v1/meetings/"+s.meetings()[0].ID, "")
-	for end := time.Now().Add(5 * time.Second); slices.Contains(h.doc.Unseen(), "event erased") && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); slices.Contains(h.doc.Unseen(), "event erased") && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	// A server that shuts down asks those who are there to move.
@@ -53,7 +53,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); slices.Contains(h.doc.Unseen(), "event moving") && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); slices.Contains(h.doc.Unseen(), "event moving") && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if err := session.Close(); err != nil {

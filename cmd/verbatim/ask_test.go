@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -40,14 +41,7 @@ func TestHealth(t *testing.T) {
 
 // What waits for a server has it as soon as it is there.
 func TestHealthWaits(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	asks := verbatim(t.Context(), "health", "--url", "http://"+address, "--wait", "1m")
 	if err := asks.Start(); err != nil {
 		t.Fatal(err)

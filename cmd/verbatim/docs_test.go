@@ -122,7 +122,7 @@ func writeOffer(t *testing.T, dir string) {
 // ended when it has printed each event that is shown.
 func runBlock(t *testing.T, dir, block, shown string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-e", "-c", "touch vars; . ./vars; set -a\n"+block+"\nexport -p >vars")
 	cmd.Dir = dir

@@ -152,7 +152,7 @@ func (s *process) sent(all []whipclient.Packet) (from, to int) {
 // move, and nothing that they say is missing.
 func TestMoves(t *testing.T) {
 	dataA := t.TempDir()
-	a := serve(t, dataA, "none:", "--drain-delay", "200ms", "--linger", "1s")
+	a := serve(t, dataA, "none:", "--drain-delay", "200ms", "--drain-move", "1m", "--linger", "1s")
 	b := serve(t, t.TempDir(), "none:", "--linger", "1s")
 	m := &mover{t: t, client: &whipclient.Client{URL: balancer(t, a, b)}, told: make(chan meeting.Moving, 1), moved: make(chan struct{})}
 	watching, stop := context.WithCancel(t.Context())
@@ -179,7 +179,7 @@ func TestMoves(t *testing.T) {
 	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if told := <-m.told; !slices.Equal(told.Participants, []string{"ada"}) || told.WithinMS != 5000 {
+	if told := <-m.told; !slices.Equal(told.Participants, []string{"ada"}) || told.WithinMS != 60_000 {
 		t.Errorf("they are told %+v", told)
 	}
 	<-m.moved
@@ -188,7 +188,7 @@ func TestMoves(t *testing.T) {
 	if err := a.cmd.Wait(); err != nil {
 		t.Errorf("the server ended with %v", err)
 	}
-	if took := time.Since(asked); took > 4*time.Second {
+	if took := time.Since(asked); took > 30*time.Second {
 		t.Errorf("the server ended %v after they had moved", took)
 	}
 	<-spoken
@@ -217,7 +217,7 @@ func TestMoves(t *testing.T) {
 // A server that is alone refuses those whom it asked to move, and does not wait for
 // them any longer then.
 func TestMovesNowhere(t *testing.T) {
-	s := serve(t, t.TempDir(), "none:", "--drain-move", "20s")
+	s := serve(t, t.TempDir(), "none:", "--drain-move", "2m")
 	client := &whipclient.Client{URL: s.url}
 	told, ready := make(chan struct{}), make(chan struct{}, 1)
 	go func() {
@@ -255,7 +255,7 @@ func TestMovesNowhere(t *testing.T) {
 		}
 	}
 	<-session.Lost()
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it went on for %v", took)
 	}
 	<-s.out

@@ -115,8 +115,12 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	m := s.until("all is transcribed", func(m meeting.Meeting) bool { return m.Tracks[0].State == meeting.TrackComplete })
-	after := s.scrape()
+	var after map[string]float64
+	m := s.until("all is transcribed, and the session is over", func(m meeting.Meeting) bool {
+		after = s.scrape()
+		return m.Tracks[0].State == meeting.TrackComplete && after["verbatim_sessions{via=whip}"] == 0 &&
+			after["verbatim_tracks{state=live}"] == 0 && after["verbatim_recognizer_streams{engine="+engine] == 0
+	})
 	for name, v := range before {
 		if strings.HasPrefix(name, "verbatim_") && strings.Contains(name, "_total") && after[name] < v {
 			t.Errorf("%s ran back from %v to %v", name, v, after[name])

@@ -132,13 +132,11 @@ func TestKilledRecognizer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ms := range []int64{2000, 4500} {
-		s.until("the sentence is under way", func(m meeting.Meeting) bool {
-			return m.Room == "killed" && m.Coverage.DurationMS >= ms
+		var pids []int
+		s.until("the sentence is under way, and there is a recognizer to kill", func(m meeting.Meeting) bool {
+			pids = children(t, s.cmd.Process.Pid)
+			return m.Room == "killed" && m.Coverage.DurationMS >= ms && len(pids) > 0
 		})
-		pids := children(t, s.cmd.Process.Pid)
-		if len(pids) == 0 {
-			t.Error("there is no recognizer to kill")
-		}
 		for _, pid := range pids {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Error(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -27,6 +28,23 @@ func offer(t testing.TB) string {
 		t.Fatal("connected without an answer")
 	}
 	return sdp
+}
+
+// freePort is a port for those who have to know it beforehand. It stays free: whoever
+// asks the system for any port gets one from 32768 on.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
 }
 
 // Bad input gets its problem, each with a sentence on what to do, and leaves the

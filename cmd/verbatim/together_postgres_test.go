@@ -231,7 +231,7 @@ func (f *fleet) recorder(id string, come <-chan struct{}) int {
 	f.t.Helper()
 	select {
 	case <-come:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		f.t.Fatal("nobody records it")
 	}
 	i := slices.Index([]string{"n1", "n2", "n3"}, f.meeting(id).Recorder)

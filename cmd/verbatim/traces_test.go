@@ -116,7 +116,7 @@ func TestTraces(t *testing.T) {
 		switch strings.Join(steps[i], ", ") {
 		case "negotiate, connect, first packet":
 			joined++
-			if took := time.Duration(j.EndTimeUnixNano - j.StartTimeUnixNano); took <= 0 || took > 10*time.Second || j.Status.GetCode() == trace.Status_STATUS_CODE_ERROR {
+			if took := time.Duration(j.EndTimeUnixNano - j.StartTimeUnixNano); took <= 0 || took > time.Minute || j.Status.GetCode() == trace.Status_STATUS_CODE_ERROR {
 				t.Errorf("the join took %v: %v", took, j.Status)
 			}
 		case "negotiate":
@@ -155,7 +155,7 @@ func TestTracesGoNowhere(t *testing.T) {
 	}
 	began := time.Now()
 	s.stop()
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("the server ended after %v", took)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,7 +23,7 @@ import (
 // hooked is a program that is told what happens.
 type hooked struct {
 	t      *testing.T
-	mu     sync.Mutex
+	mu     sync.Mutex // guards what follows
 	away   bool
 	events []string          // in the order in which they came
 	bodies map[string][]byte // the last of each type
@@ -52,14 +53,16 @@ func (h *hooked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.ids[r.Header.Get("Webhook-Id")]++
 }
 
-func (h *hooked) until(what string, ok func(events []string) bool) {
+// until waits for what has come, at most a minute, and gives it. More may come
+// meanwhile.
+func (h *hooked) until(what string, ok func(events []string) bool) []string {
 	h.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		h.mu.Lock()
 		events := slices.Clone(h.events)
 		h.mu.Unlock()
 		if ok(events) {
-			return
+			return events
 		}
 		if time.Now().After(end) {
 			h.t.Fatalf("%s: %v", what, events)
@@ -95,8 +98,8 @@ func TestWebhooks(t *testing.T) {
 	c := s.ingest("?name=Ada&participant=ada", 16000, "")
 	pcm := make([]int16, 16000)
 	c.send(pcm, 0, len(pcm))
-	h.until("the first words", func(es []string) bool { return slices.Contains(es, "segment.final") })
-	if got := h.events[:3]; !slices.Equal(got, []string{"meeting.started", "participant.joined", "segment.final"}) {
+	first := h.until("the first words", func(es []string) bool { return slices.Contains(es, "segment.final") })
+	if got := first[:3]; !slices.Equal(got, []string{"meeting.started", "participant.joined", "segment.final"}) {
 		t.Errorf("began with %v", got)
 	}
 
@@ -112,19 +115,22 @@ func TestWebhooks(t *testing.T) {
 	h.away = false
 	h.mu.Unlock()
 	s = serveTo(t, log, data, "command:"+os.Args[0], flags...)
-	h.until("the end", func(es []string) bool { return slices.Contains(es, "meeting.complete") })
+	all := h.until("the end", func(es []string) bool { return slices.Contains(es, "meeting.complete") })
 
 	segments := len(strings.Split(strings.TrimSpace(string(s.get("/v1/meetings/"+m.ID+"/transcript.txt"))), "hello")) - 1
 	want := slices.Concat([]string{"meeting.started", "participant.joined"}, slices.Repeat([]string{"segment.final"}, segments), []string{"participant.left", "meeting.complete"})
-	got := slices.Clone(h.events)
+	got := slices.Clone(all)
 	// The last segments may come before the participant has left, or after it.
 	if left := slices.Index(got, "participant.left"); left > 2 {
 		got = slices.Insert(slices.Delete(got, left, left+1), len(got)-2, "participant.left")
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", h.events, want)
+		t.Errorf("%v, want %v", all, want)
 	}
-	for id, n := range h.ids {
+	h.mu.Lock()
+	ids, bodies := maps.Clone(h.ids), maps.Clone(h.bodies)
+	h.mu.Unlock()
+	for id, n := range ids {
 		if n != 1 {
 			t.Errorf("%s came %d times", id, n)
 		}
@@ -134,8 +140,8 @@ func TestWebhooks(t *testing.T) {
 		"meeting.started": "WebhookMeeting", "participant.joined": "WebhookParticipant", "participant.left": "WebhookParticipant",
 		"segment.final": "WebhookSegment", "meeting.complete": "WebhookMeeting",
 	} {
-		if err := doc.CheckSchema(schema, h.bodies[kind]); err != nil {
-			t.Errorf("%s: %v: %s", kind, err, h.bodies[kind])
+		if err := doc.CheckSchema(schema, bodies[kind]); err != nil {
+			t.Errorf("%s: %v: %s", kind, err, bodies[kind])
 		}
 	}
 	if n := s.scrape()[`verbatim_webhook_events_total{outcome=delivered}`]; n == 0 {

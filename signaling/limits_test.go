@@ -21,9 +21,9 @@ func (s *service) joins(who, sdp string) answer {
 // soon waits until a place that was given up is free.
 func soon(t *testing.T, what string, check func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !check(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !check(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 10 s", what)
+			t.Fatalf("%s: not within a minute", what)
 		}
 	}
 }
@@ -122,7 +122,7 @@ func TestLimitsOfAnAddress(t *testing.T) {
 
 func TestJoinsPerSecond(t *testing.T) {
 	s := begin(t, Config{Limits: Limits{JoinsPerSecond: 5}})
-	refused := 0
+	refused, began := 0, time.Now()
 	for range 20 {
 		if a := s.joins("", "garbage"); a.kind == "too-fast" {
 			refused++
@@ -130,8 +130,9 @@ func TestJoinsPerSecond(t *testing.T) {
 			t.Errorf("%d %s", a.status, a.kind)
 		}
 	}
-	if refused < 10 { // a busy machine takes longer than a second
-		t.Errorf("%d of 20 at once were refused", refused)
+	// As many at once as in a second, and what the time has given since.
+	if least := 20 - 5 - int(5*time.Since(began).Seconds()) - 1; refused < least || refused > 15 {
+		t.Errorf("%d of 20 were refused, want %d to 15", refused, least)
 	}
 }
 

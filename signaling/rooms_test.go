@@ -14,7 +14,7 @@ import (
 // any: those who watch a room get nothing of another room's meetings for that.
 func TestEventsOfAnotherRoomsMeeting(t *testing.T) {
 	db, hub, front := newFront(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	other := &sitting{t: t, ctx: ctx, db: db, publish: func(meeting.Event) {}, room: "board"}
 	secret := other.begin("01BOARD", 1)

@@ -41,11 +41,17 @@ func TestNodes(t *testing.T) {
 }
 
 // named is a store of a node of that name, which takes others for dead after a
-// second.
+// minute: longer than a test lets them wait.
 func (c *cluster) named(t testing.TB, database, id string) *Store {
 	t.Helper()
+	return c.strict(t, database, id, time.Minute)
+}
+
+// strict is named with another time after which others are dead.
+func (c *cluster) strict(t testing.TB, database, id string, deadAfter time.Duration) *Store {
+	t.Helper()
 	s := c.node(t, database)
-	s.self.deadAfter = time.Second
+	s.self.deadAfter = deadAfter
 	must(t, s.SetNode(t.Context(), id, "https://"+id+".example"))
 	return s
 }
@@ -63,7 +69,12 @@ type member struct {
 
 func (c *cluster) member(t testing.TB, database, id string, linger time.Duration) *member {
 	t.Helper()
-	m := &member{store: c.named(t, database, id), closed: map[string]audio.Reason{}}
+	return newMember(t, c.named(t, database, id), linger)
+}
+
+func newMember(t testing.TB, s *Store, linger time.Duration) *member {
+	t.Helper()
+	m := &member{store: s, closed: map[string]audio.Reason{}}
 	var err error
 	m.Registry, err = meeting.NewRegistry(t.Context(), meeting.Config{
 		Store: m.store, Linger: linger, Logger: slog.New(slog.DiscardHandler),
@@ -116,7 +127,7 @@ func (m *member) told(kind string) int {
 func until(t testing.TB, what string, is func() bool, nodes ...*member) {
 	t.Helper()
 	for began := time.Now(); !is(); time.Sleep(20 * time.Millisecond) {
-		if time.Since(began) > 20*time.Second {
+		if time.Since(began) > time.Minute {
 			t.Fatal("never: " + what)
 		}
 		for _, n := range nodes {
@@ -185,11 +196,16 @@ func testMove(t *testing.T, c *cluster) {
 	}
 }
 
+// soonDead is how long a node may be silent where others wait for its death. A beat may
+// take a third of it.
+const soonDead = 2 * time.Second
+
 // A node is silent, is taken for dead, and comes back with its sessions.
 func testDeadAndBack(t *testing.T, c *cluster) {
 	ctx := t.Context()
 	database := c.Database(c.template)
-	a, b := c.member(t, database, "n1", time.Hour), c.member(t, database, "n2", time.Hour)
+	a := newMember(t, c.strict(t, database, "n1", soonDead), time.Hour)
+	b := newMember(t, c.strict(t, database, "n2", soonDead), time.Hour)
 	stays := ok[meeting.Membership](t)(a.Join(ctx, "r", ada))
 	moves := ok[meeting.Membership](t)(a.Join(ctx, "r", bob))
 	must(t, a.store.CreateTrack(ctx, meeting.Track{ID: "T", Meeting: stays.Meeting, Participant: "ada", StartedAt: t0}))
@@ -221,18 +237,19 @@ func testDeadAndBack(t *testing.T, c *cluster) {
 func testRestartKillsNobody(t *testing.T, _ *cluster) {
 	c := startCluster(t)
 	database := c.Database(c.template)
-	a, b := c.member(t, database, "n1", time.Hour), c.member(t, database, "n2", time.Hour)
+	a := newMember(t, c.strict(t, database, "n1", soonDead), time.Hour)
+	b := newMember(t, c.strict(t, database, "n2", soonDead), time.Hour)
 	m := ok[meeting.Membership](t)(a.Join(t.Context(), "r", ada))
-	for began := time.Now(); time.Since(began) < 2*time.Second; time.Sleep(50 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 2*soonDead; time.Sleep(50 * time.Millisecond) {
 		a.Wake()
 		b.Wake()
 	}
 	c.Down()
-	time.Sleep(2 * time.Second) // longer than a node may be silent
+	time.Sleep(soonDead + time.Second) // longer than a node may be silent
 	c.Up()
 	// b beats first, and looks for others at once.
 	same(t, len(ok[meeting.Beat](t)(b.store.Beat(t.Context(), time.Now())).Nodes), 0)
-	for began := time.Now(); time.Since(began) < 3*time.Second; time.Sleep(50 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < soonDead+2*time.Second; time.Sleep(50 * time.Millisecond) {
 		a.Wake()
 		b.Wake()
 		var killed int
@@ -420,7 +437,7 @@ func testOneOfAName(t *testing.T, c *cluster) {
 	})
 	began := time.Now()
 	wantErr(t, b.SetNode(ctx, "n1", ""), ErrNameTaken)
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > 30*time.Second { // and not the minute
 		t.Errorf("it took %v", took)
 	}
 	stop()
@@ -438,7 +455,7 @@ func testOneOfAName(t *testing.T, c *cluster) {
 		began = time.Now()
 		must(t, b.SetNode(ctx, "n1", ""))
 		wg.Wait()
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("it took %v", took)
 		}
 		b.leaveName()
@@ -464,12 +481,12 @@ func testNameLost(t *testing.T, c *cluster) {
 	ctx := t.Context()
 	database := c.Database(c.template)
 	a, b := c.named(t, database, "n1"), c.node(t, database)
-	b.self.deadAfter = 100 * time.Millisecond
+	a.self.deadAfter, b.self.deadAfter = soonDead, 100*time.Millisecond
 	cut(t, c, database, "n1")
 	ok[meeting.Beat](t)(a.Beat(ctx, t0))
 	wantErr(t, b.SetNode(ctx, "n1", ""), ErrNameTaken)
 	cut(t, c, database, "n1")
-	b.self.deadAfter = 10 * time.Second
+	b.self.deadAfter = time.Minute
 	must(t, b.SetNode(ctx, "n1", ""))
 	ok[meeting.Beat](t)(a.Beat(ctx, t0)) // it may be its own connection that PostgreSQL has not missed yet
 	must(t, a.Writable(ctx))
@@ -479,7 +496,7 @@ func testNameLost(t *testing.T, c *cluster) {
 	wantErr(t, a.Writable(ctx), ErrNameTaken)
 	must(t, b.Close())
 	for began := time.Now(); err != nil; _, err = a.Beat(ctx, t0) {
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > time.Minute {
 			t.Fatal(err)
 		}
 	}

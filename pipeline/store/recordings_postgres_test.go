@@ -251,7 +251,6 @@ func testPeers(t *testing.T, c *cluster) {
 	ctx := t.Context()
 	all := c.crew(t, map[string]string{"n1": "B", "n2": "B"})
 	a, b := all.nodes["n1"], all.nodes["n2"]
-	b.self.deadAfter, a.self.deadAfter = time.Minute, time.Minute // this takes its time
 	must(t, b.SetLinks(ctx, "mark"))
 	same(t, ok[meeting.Peer](t)(a.Peer(ctx, "n2")), meeting.Peer{URL: "https://n2.example", Alive: true, Links: "mark"})
 	_, err := a.Peer(ctx, "n3")

@@ -143,10 +143,10 @@ func answerTo(t *testing.T, cfg Config, offer string) (answer string, pts payloa
 }
 
 // What it takes to count tracks grows with them, and not with their square: that would
-// be ten seconds here.
+// be two minutes here, and is less than a tenth of a second.
 func TestCountingTracks(t *testing.T) {
 	var m sdp.MediaDescription
-	const n = 60_000
+	const n = 200_000
 	for i := range n {
 		m.Attributes = append(m.Attributes, sdp.NewAttribute("msid", strconv.Itoa(i%(n-1))))
 	}
@@ -154,7 +154,7 @@ func TestCountingTracks(t *testing.T) {
 	if got := senders(&m); got != n-1 {
 		t.Errorf("%d tracks", got)
 	}
-	if d := time.Since(began); d > 2*time.Second {
+	if d := time.Since(began); d > 20*time.Second {
 		t.Errorf("it took %v", d)
 	}
 }

@@ -87,7 +87,7 @@ func TestForwardAfterACrash(t *testing.T) {
 	for _, p := range opus(50) {
 		check(t, out.Append(t.Context(), line.next(p)))
 	}
-	for end := time.Now().Add(20 * time.Second); f.Stats().Forwarded < 16000; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); f.Stats().Forwarded < 16000; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%+v", f.Stats())
 		}
@@ -128,7 +128,7 @@ func TestEraseAtTheBroker(t *testing.T) {
 		t.Errorf("the log: %v", err)
 	}
 	broker.Start()
-	for end := time.Now().Add(20 * time.Second); s.Erase(t.Context(), id) != nil; {
+	for end := time.Now().Add(time.Minute); s.Erase(t.Context(), id) != nil; {
 		if time.Now().After(end) {
 			t.Fatal("it is not erased although the broker is back")
 		}

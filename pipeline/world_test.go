@@ -98,7 +98,7 @@ func (s *server) flush(t testing.TB) {
 // finish waits until all tracks are done.
 func (s *server) finish(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if n := s.Close(ctx); n > 0 {
 		t.Fatalf("%d tracks are pending", n)

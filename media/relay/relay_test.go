@@ -172,7 +172,7 @@ func TestRelays(t *testing.T) {
 					t.Fatal(err)
 				}
 				var b [maxMessage]byte
-				_ = relayed.SetReadDeadline(time.Now().Add(5 * time.Second))
+				_ = relayed.SetReadDeadline(time.Now().Add(time.Minute))
 				n, from, err := relayed.ReadFrom(b[:])
 				if err != nil || !bytes.Equal(b[:n], msg) || addrPort(from) != w.shown {
 					t.Fatalf("message %d: %x from %v, %v", i, b[:n], from, err)
@@ -225,7 +225,7 @@ func TestReachesNothingElse(t *testing.T) {
 			if _, err := relayed.WriteTo([]byte("x"), peer); (err == nil) != c.permitted {
 				t.Errorf("a packet: %v", err)
 			}
-			for deadline := time.Now().Add(5 * time.Second); w.s.Stats().Denied == before.Denied; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); w.s.Stats().Denied == before.Denied; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("it was not denied")
 				}
@@ -263,7 +263,7 @@ func TestTakesNothingFromElsewhere(t *testing.T) {
 	}
 	read := func() string {
 		var b [maxMessage]byte
-		_ = relayed.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = relayed.SetReadDeadline(time.Now().Add(time.Minute))
 		n, _, err := relayed.ReadFrom(b[:])
 		if err != nil {
 			t.Fatal(err)
@@ -368,7 +368,7 @@ func TestQuotas(t *testing.T) {
 			if err := first.Close(); err != nil { // a refresh with lifetime 0
 				t.Fatal(err)
 			}
-			for deadline := time.Now().Add(5 * time.Second); w.s.Stats().Allocations == 2; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); w.s.Stats().Allocations == 2; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("one that was given back stays")
 				}
@@ -392,7 +392,7 @@ func TestBandwidthIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for deadline := time.Now().Add(5 * time.Second); w.s.Stats().Throttled == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); w.s.Stats().Throttled == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%+v", w.s.Stats())
 		}
@@ -421,9 +421,11 @@ func TestFloodOfStrangers(t *testing.T) {
 		}
 	}
 	answers := 0
-	for b := make([]byte, maxMessage); ; answers++ {
+	for b := make([]byte, maxMessage); ; {
 		_ = flood.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-		if _, err := flood.Read(b); err != nil {
+		if _, err := flood.Read(b); err == nil {
+			answers++
+		} else if answers >= strangerBurst/2 && w.s.Stats().Unheard > 0 || time.Since(began) > time.Minute {
 			break
 		}
 	}
@@ -434,7 +436,7 @@ func TestFloodOfStrangers(t *testing.T) {
 	if _, err := relayed.WriteTo([]byte("x"), net.UDPAddrFromAddrPort(w.shown)); err != nil {
 		t.Fatal(err)
 	}
-	_ = relayed.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = relayed.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, _, err := relayed.ReadFrom(make([]byte, maxMessage)); err != nil {
 		t.Errorf("who has an allocation: %v", err)
 	}
@@ -479,20 +481,21 @@ func TestStrangers(t *testing.T) {
 			if _, err := conn.Write(c.say); err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 			if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("%s over %s: it stays", c.name, over)
 			}
 		}
 	}
 	// With an allocation it stays longer than strangers may.
+	w = newWorld(t, func(c *Config) { c.Patience = time.Second }) // in which it has to come about
 	_, relayed := w.allocate("tls")
 	time.Sleep(2 * w.s.cfg.Patience)
 	msg := make([]byte, stunHeader) // over TCP pion waits with 4 bytes and fewer for more; no media is that short
 	if _, err := relayed.WriteTo(msg, net.UDPAddrFromAddrPort(w.shown)); err != nil {
 		t.Fatal(err)
 	}
-	_ = relayed.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = relayed.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, _, err := relayed.ReadFrom(make([]byte, maxMessage)); err != nil {
 		t.Error(err)
 	}

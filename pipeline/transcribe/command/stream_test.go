@@ -38,7 +38,7 @@ func open(t *testing.T, role string, env ...string) transcribe.Stream {
 
 // deadline bounds what must not block.
 func deadline(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -337,7 +337,7 @@ func (a *alive) accept(t *testing.T) {
 func (a *alive) wait(t *testing.T) {
 	t.Helper()
 	for _, c := range a.conns {
-		if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {

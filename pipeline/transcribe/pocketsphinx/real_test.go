@@ -259,7 +259,7 @@ func TestFlush(t *testing.T) {
 // than a second of silence and no Finish.
 func TestLive(t *testing.T) {
 	s := open(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	next := func() transcribe.Result {
 		select {

@@ -64,7 +64,7 @@ func TestProbe(t *testing.T) {
 			checkResult(t, <-st.Results(), 0, 50*frame)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := st.Finish(ctx); err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestProbe(t *testing.T) {
 		if i < 50 || i >= 100 {
 			pcm[0] += loud
 		}
-		if r.Stream != [16]byte(id) || r.End != int64(i+1)*frame || r.Sum != Sum(pcm) || time.Since(r.At).Abs() > time.Minute {
+		if r.Stream != [16]byte(id) || r.End != int64(i+1)*frame || r.Sum != Sum(pcm) || time.Since(r.At).Abs() > time.Hour {
 			t.Fatalf("record %d is %+v", i, r)
 		}
 	}

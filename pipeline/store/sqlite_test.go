@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -381,5 +383,23 @@ func BenchmarkErase(b *testing.B) {
 	for b.Loop() {
 		join(b, s, "gone", ada)
 		must(b, s.Delete(b.Context(), "gone"))
+	}
+}
+
+// A transaction whose time is over between two statements says so: its callers try it
+// again, or say that the database does not answer.
+func TestTransactionOutOfTime(t *testing.T) {
+	s := openTest(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	err := transact(ctx, s.db, nil, func(tx *sql.Tx) (err error) {
+		for !errors.Is(err, sql.ErrTxDone) { // database/sql ends it beside us
+			_, err = tx.Exec("SELECT 1")
+		}
+		return err
+	})
+	wantErr(t, err, context.DeadlineExceeded)
+	if !passingPostgres(err) {
+		t.Errorf("%v does not pass", err)
 	}
 }

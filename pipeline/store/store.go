@@ -182,12 +182,21 @@ func transact(ctx context.Context, db beginner, o *sql.TxOptions, f func(*sql.Tx
 	}
 	if err := f(tx); err != nil {
 		_ = tx.Rollback() // what went wrong before it says more
-		return err
+		return why(ctx, err)
 	}
 	if err := tx.Commit(); err != nil {
-		return &unknownError{err}
+		return &unknownError{why(ctx, err)}
 	}
 	return nil
+}
+
+// why is the error of a transaction, with the end of ctx in it if that has ended the
+// transaction between two of its statements: the next one knows only that it is over.
+func why(ctx context.Context, err error) error {
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
 }
 
 // found turns the lack of a row into ErrNotFound.

@@ -3,7 +3,7 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -66,20 +66,20 @@ test('an invitation is asked for, and is enough from then on', async () => {
     const said = (await captions(page)).filter((c) => c.final && c.speaker === 'Ada');
     return recall(wordsOf('sas-0880'), said.map((c) => c.text).join(' ')) >= 0.5;
   }, 'the words', 60_000);
-  const people = await page.$$eval('[data-testid="person"]', (all) => all.map((p) => p.textContent));
-  assert.deepEqual(people.map((p) => p.replace(/\s+/g, ' ')), ['Adayou']);
+  // While the recognizer is behind, that stands there, too.
+  await until(async () => (await page.$$eval('[data-testid="person"]', (all) => all.map((p) => p.textContent.replace(/\s+/g, ' ')).join())) === 'Adayou', 'Ada alone');
   assert.deepEqual(page.complaints, []);
   await page.click('[data-testid="leave"]');
 
   // The meeting's page: the recording plays and can be jumped in, files are saved.
   const link = await page.$eval('[data-testid="after-page"]', (a) => a.href);
   await page.goto(link);
-  await until(() => page.$eval('[data-testid="audio"]', (a) => a.readyState > 0 && a.seekable.length > 0 && a.seekable.end(0) > 3), 'the recording', 30_000);
+  await until(() => page.$eval('[data-testid="audio"]', (a) => a.readyState > 0 && a.seekable.length > 0 && a.seekable.end(0) > 3), 'the recording');
   assert.match(await page.$eval('[data-testid="audio"]', (a) => a.src), /audio\.flac\?expires=\d+&signature=/);
   const session = await page.createCDPSession();
   await session.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: folder });
   await page.$eval('[data-testid="download-vtt"]', (a) => a.click());
-  const vtt = await until(() => readdirSync(folder).find((f) => f.endsWith('.vtt')), 'the download');
+  const vtt = await until(() => readdirSync(folder).find((f) => f.endsWith('.vtt') && statSync(join(folder, f)).size > 0), 'the download');
   assert.match(readFileSync(join(folder, vtt), 'utf8'), /^WEBVTT/);
 });
 
@@ -90,7 +90,7 @@ test('a link with a token in it opens the page, and leaves the address', async (
   await until(async () => (await page.$$('[data-testid="meeting"]')).length === 1, 'the list');
   assert.equal(await page.evaluate(() => location.href), `${server.url}meetings`);
   await page.click('[data-testid="meeting"] a');
-  await until(() => page.$eval('[data-testid="audio"]', (a) => a.readyState > 0), 'the recording', 30_000);
+  await until(() => page.$eval('[data-testid="audio"]', (a) => a.readyState > 0), 'the recording');
   await page.click('[data-testid="erase"]');
   await page.click('[data-testid="erase-yes"]');
   await until(() => page.$eval('#notice', (n) => !n.hidden && n.textContent.includes('does not allow')), 'that it is refused');

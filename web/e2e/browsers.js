@@ -122,7 +122,7 @@ export function captions(page) {
 }
 
 /** Waits until the state that the page shows is this. */
-export async function state(page, wanted, timeout = 15_000) {
+export async function state(page, wanted, timeout) {
   await until(async () => (await page.$eval('#state', (n) => n.dataset.state)) === wanted, `the state ${wanted}`, timeout);
 }
 
@@ -130,8 +130,8 @@ export function text(page, id) {
   return page.$eval(`[data-testid="${id}"]`, (n) => n.textContent.trim());
 }
 
-/** Waits until check gives something that is true, and returns it. */
-export async function until(check, what, timeout = 15_000) {
+/** Waits until check gives something that is true, and returns it; a minute unless it may take longer. */
+export async function until(check, what, timeout = 60_000) {
   const deadline = Date.now() + timeout * slow;
   for (;;) {
     const got = await check();

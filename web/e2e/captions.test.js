@@ -1,7 +1,7 @@
 // Two people in two browsers talk, and both read what both said.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { captions, chromium, enter, firefox, hear, open, shot, slow, state, text, until } from './browsers.js';
 import { Server, artifacts } from './server.js';
@@ -47,7 +47,6 @@ function said(page, speaker, speech) {
       return recall(speech.words, textOf(list)) >= enough && list;
     },
     `${speaker}’s words`,
-    40_000,
   );
 }
 
@@ -58,8 +57,8 @@ test('both are live, and each sees both in the room', async () => {
     await until(async () => (await page.$$('[data-testid="person"]')).length === 2, 'two people in the room');
     assert.match(await page.title(), /^Live · daily/);
   }
-  const people = await ada.$$eval('[data-testid="person"]', (l) => l.map((n) => n.textContent));
-  assert.deepEqual(people, ['Adayou', 'Grace']);
+  // While a recognizer is behind, that stands there, too.
+  await until(async () => (await ada.$$eval('[data-testid="person"]', (l) => l.map((n) => n.textContent).join())) === 'Adayou,Grace', 'Ada and Grace');
 });
 
 test('each one’s words stand under their own name, in both browsers', async () => {
@@ -156,12 +155,12 @@ for (const signal of ['SIGKILL', 'SIGTERM']) {
     await until(async () => /does not answer|was lost|shutting down/.test(await text(ada, 'notice')), 'the reason');
     await shot(ada, `reconnecting-${signal}`);
     await server.up();
-    await state(ada, 'connected', 30_000);
-    await state(grace, 'connected', 30_000);
+    await state(ada, 'connected');
+    await state(grace, 'connected');
     const now = await captions(grace);
     for (const c of kept) assert.ok(now.some((n) => n.id === c.id && n.text === c.text), `gone: ${c.text}`);
     const count = now.filter((c) => c.speaker === 'Grace' && c.final).length;
-    await until(async () => (await finalsOf(grace, 'Grace')).length > count, 'new words after the restart', 40_000);
+    await until(async () => (await finalsOf(grace, 'Grace')).length > count, 'new words after the restart');
     const ids = (await captions(grace)).map((c) => c.id);
     assert.equal(new Set(ids).size, ids.length);
   });
@@ -192,7 +191,7 @@ test('a click on a download gives a file', async () => {
   const cdp = await chrome.target().createCDPSession();
   await cdp.send('Browser.setDownloadBehavior', { behavior: 'allow', downloadPath: folder });
   await ada.click('#after [data-format="txt"]');
-  const file = await until(() => readdirSync(folder).find((f) => f.endsWith('.txt')), 'the file');
+  const file = await until(() => readdirSync(folder).find((f) => f.endsWith('.txt') && statSync(join(folder, f)).size > 0), 'the file');
   assert.match(readFileSync(join(folder, file), 'utf8'), /Ada/);
 });
 
@@ -201,7 +200,7 @@ test('the meeting’s end is told, and the transcript is complete', async () => 
   const meeting = await grace.$eval('[data-testid="downloads"] [data-format="json"]', (a) => a.href.match(/meetings\/([^/]+)/)[1]);
   await server.json(`/v1/meetings/${meeting}/end`, { method: 'POST' });
   for (const page of [ada, grace]) {
-    await until(async () => /The transcript is (not )?complete/.test(await text(page, 'after-text')), 'the end', 30_000);
+    await until(async () => /The transcript is (not )?complete/.test(await text(page, 'after-text')), 'the end');
     assert.match(await text(page, 'after-text'), /The transcript is complete/);
     assert.match(await text(page, 'coverage'), /heard/);
   }

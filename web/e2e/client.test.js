@@ -48,7 +48,7 @@ async function meet(name, room, test, { speaks = true, ...options } = {}) {
     if (name === 'firefox' && speaks) await hear(page, speech);
     await page.goto(app.url);
     await page.evaluate(enter, server.url, room, options);
-    await until(() => page.evaluate(() => window.told.includes('connected')), 'a connection', 30_000);
+    await until(() => page.evaluate(() => window.told.includes('connected')), 'a connection');
     await test(page);
     assert.deepEqual(complaints, []);
   } finally {
@@ -114,8 +114,8 @@ async function heard(room, tracks) {
     assert.ok((meeting?.participants.length ?? 0) <= 1, 'one participant');
     return meeting?.tracks.length === tracks ? meeting.tracks.at(-1).coverage.received_ms : 0;
   };
-  const from = await until(now, `track ${tracks}`, 20_000);
-  await until(async () => (await now()) > from + 2_000, `more audio on track ${tracks}`, 20_000);
+  const from = await until(now, `track ${tracks}`);
+  await until(async () => (await now()) > from + 2_000, `more audio on track ${tracks}`);
 }
 
 for (const name of Object.keys(browsers)) {

@@ -131,7 +131,7 @@ test('no server: said at once, and joined when it is there', async () => {
   await noticed(page, 'no-server', /The server does not answer\. Check that it is running/);
   assert.equal(await text(page, 'state'), 'Connecting…');
   await server.up();
-  await state(page, 'connected', 30_000);
+  await state(page, 'connected');
   assert.equal(await page.$eval('#notice', (n) => n.hidden), true);
   await page.close();
 });

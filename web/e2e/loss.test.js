@@ -92,7 +92,6 @@ async function lossyMeeting(name, launch, flags, sends) {
       return m?.coverage.duration_ms >= seconds * 1000 && m.coverage.recovered_ms >= 500 && m;
     },
     `${seconds} s of audio, and half a second of it recovered`,
-    40_000,
   );
   const payloadTypes = [...path.seen.types];
   assert.deepEqual(payloadTypes, [sends], 'the payload types on the wire');

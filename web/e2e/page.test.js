@@ -218,7 +218,8 @@ test('speakers keep their colours, and the first eight are all different', async
 test('reading back: the page stays where one reads, and a button leads to the end', async () => {
   const page = await open(browser, server.url, 'daily');
   const late = sse('caption', segment(40, { final: false, text: 'one moment' })) + sse('caption', segment(40), '01MEETING.41');
-  await scripted(page, conversation(40), conversation(40) + late + sse('caption', segment(40, { final: false, revision: 99, text: 'too late' })));
+  const body = [conversation(40)];
+  await scripted(page, body);
   await page.goto(page.address);
   await page.locator('[data-testid="listen"]').click();
   await until(async () => (await captions(page)).length === 40, 'the captions');
@@ -226,6 +227,7 @@ test('reading back: the page stays where one reads, and a button leads to the en
   await until(async () => (await place()).rest < 2, 'the end of the list');
   await page.$eval('#scroller', (n) => n.scrollTo(0, 100));
   await until(() => page.$eval('#jump', (n) => !n.hidden), 'the button');
+  body[0] += late + sse('caption', segment(40, { final: false, revision: 99, text: 'too late' }));
   await until(async () => (await captions(page)).length === 41, 'one more');
   assert.equal((await place()).top, 100);
   assert.equal(await text(page, 'jump'), '1 new · jump to latest');

@@ -39,7 +39,7 @@ test('a recognizer that is away for a while', async () => {
   await enter(page, 'Ada');
   await state(page, 'connected');
 
-  await until(async () => /^The recognizer cannot be reached; everything is kept and/.test(await text(page, 'recognizer')), 'that it is away', 30_000);
+  await until(async () => /^The recognizer cannot be reached; everything is kept and/.test(await text(page, 'recognizer')), 'that it is away');
   assert.match(await text(page, 'person'), /^Adayourecognizer away, .* kept for it$/);
   assert.ok(['retrying', 'opening', 'circuit_open', 'live', 'catching_up'].includes((await track()).transcription.state));
   assert.ok((await metric('verbatim_recognizer_failures_total')) > 0);
@@ -59,7 +59,7 @@ test('a recognizer that is away for a while', async () => {
   await until(async () => {
     finals = (await captions(page)).filter((c) => c.final).map((c) => c.text);
     return finals.length > keptMs / 1000; // the recognizer has all of it, and takes its time
-  }, 'every second that was kept', 30_000);
+  }, 'every second that was kept');
   assert.deepEqual(finals, finals.map((_, n) => `second ${n}`));
   assert.equal((await track()).coverage.skipped_ms, 0);
   assert.deepEqual(page.complaints, []);

@@ -13,24 +13,34 @@ export const artifacts = join(here, 'artifacts');
 mkdirSync(artifacts, { recursive: true });
 export const binary = resolve(process.env.VERBATIM_BIN ?? join(here, '../../bin/verbatim'));
 
+// A port that is free stays so: whoever asks the system for any port gets one from
+// 32768 on, browsers too while the server is down.
+const anyPort = () => 10_000 + Math.floor(20_000 * Math.random());
+
 async function freeTCP() {
-  const s = createServer().listen(0, '127.0.0.1');
-  await once(s, 'listening');
-  const { port } = s.address();
+  const port = anyPort();
+  const s = createServer().listen(port, '127.0.0.1');
+  try {
+    await once(s, 'listening');
+  } catch (err) {
+    if (err.code !== 'EADDRINUSE') throw err;
+    return freeTCP();
+  }
   s.close();
   return port;
 }
 
 // The server takes the port on every interface, of IPv6 too where there is any.
 async function freeUDP(type = 'udp6') {
-  const s = createSocket(type).bind(0);
+  const port = anyPort();
+  const s = createSocket(type).bind(port);
   try {
     await once(s, 'listening');
   } catch (err) {
+    if (err.code === 'EADDRINUSE') return freeUDP(type);
     if (type === 'udp4') throw err;
     return freeUDP('udp4');
   }
-  const { port } = s.address();
   s.close();
   return port;
 }

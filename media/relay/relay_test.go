@@ -69,8 +69,9 @@ func newWorld(t *testing.T, more func(*Config)) *world {
 		}
 		echo.Close()
 		<-done
-		// pion may be about to end one that its client has just given back.
-		w.until("everything is over", func(s Stats) bool { return s.Allocations == 0 && s.Connections == 0 })
+		if s := w.s.Stats(); s.Allocations != 0 || s.Connections != 0 {
+			t.Errorf("after the end there are %+v", s)
+		}
 		goleak.VerifyNone(t)
 	})
 	return w

@@ -524,6 +524,7 @@ func (l *Link) subscribe(now time.Time) (changed bool) {
 		if want[room] {
 			continue
 		}
+		l.drops(s)              // nobody can ask later
 		_ = s.sub.Unsubscribe() // fails only if the connection is closed
 		delete(l.rooms, room)
 		changed = true
@@ -545,14 +546,23 @@ func (l *Link) rollCall(seq uint64) announcement {
 // watchForDrops looks whether the client had to drop messages.
 func (l *Link) watchForDrops() {
 	for _, s := range l.rooms {
-		n, err := s.sub.Dropped()
-		if err != nil || n == s.dropped {
-			continue
+		if l.drops(s) {
+			s.lookAt = time.Now()
 		}
-		more := uint64(n - s.dropped)
-		l.count(func(s *LinkStats) { s.Dropped += more })
-		s.dropped, s.lookAt = n, time.Now()
 	}
+}
+
+// drops counts what the client has dropped of a room since the last call, and reports
+// whether it did.
+func (l *Link) drops(s *subscription) bool {
+	n, err := s.sub.Dropped()
+	if err != nil || n == s.dropped {
+		return false
+	}
+	more := uint64(n - s.dropped)
+	l.count(func(s *LinkStats) { s.Dropped += more })
+	s.dropped = n
+	return true
 }
 
 // silence reports whether a node that was there is not heard, and forgets those

@@ -228,6 +228,8 @@ func testSameWords(t *testing.T, c *cluster) {
 	}}))
 	same(t, find(pg, "end"), []string{"L.0"})
 	same(t, find(pg, long), []string{"L.0"})
+	same(t, find(pg, fmt.Sprintf("%020d", maxWords-1)), []string{"L.1"})
+	same(t, len(find(pg, fmt.Sprintf("%020d", maxWords))), 0)
 }
 
 // testDeleteWhileOthersWrite: whoever writes to a meeting while it is deleted on

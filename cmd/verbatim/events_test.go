@@ -108,20 +108,20 @@ func TestEventsResume(t *testing.T) {
 				t.Errorf("the first event is %s", e.kind)
 			}
 			first = false
-			switch e.kind {
-			case meeting.EventCaption:
-				var seg transcript.Segment
-				if err := json.Unmarshal(e.data, &seg); err != nil {
-					t.Error(err)
-				}
-				if (e.id != "") != seg.Final {
-					t.Errorf("id %q on a caption with final %v", e.id, seg.Final)
-				}
-				if seg.Final {
-					got, lastID = append(got, seg.ID), e.id
-				} else {
-					interims++
-				}
+			if e.kind != meeting.EventCaption {
+				return
+			}
+			var seg transcript.Segment
+			if err := json.Unmarshal(e.data, &seg); err != nil {
+				t.Error(err)
+			}
+			if (e.id != "") != seg.Final {
+				t.Errorf("id %q on a caption with final %v", e.id, seg.Final)
+			}
+			if seg.Final {
+				got, lastID = append(got, seg.ID), e.id
+			} else {
+				interims++
 			}
 		})
 		cancel()

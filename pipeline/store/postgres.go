@@ -83,7 +83,9 @@ func lockPostgres(ctx context.Context, db *sql.DB, waits func()) (unlock func() 
 		}
 		if ours {
 			return func() error {
-				_, err := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", lock.DefaultLockID)
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+				defer cancel()
+				_, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", lock.DefaultLockID)
 				return errors.Join(err, conn.Close())
 			}, nil
 		}

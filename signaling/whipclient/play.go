@@ -61,8 +61,8 @@ func ReadOgg(r io.Reader) iter.Seq2[Packet, error] {
 }
 
 // Play sends packets in real time, each when the one before has been spoken,
-// and returns how many ticks (48 kHz) it sent. It asks for a
-// packet when it has sent the one before.
+// and returns how many ticks (48 kHz) it sent. It asks for a packet when it has
+// sent the one before.
 func (c *Conn) Play(ctx context.Context, packets iter.Seq2[Packet, error]) (sent int64, err error) {
 	start := time.Now()
 	timer := time.NewTimer(0)

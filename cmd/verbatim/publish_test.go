@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -169,10 +170,10 @@ func TestPublishMoves(t *testing.T) {
 
 // A server that is alone is waited for; then all is in one meeting.
 func TestPublishComesBack(t *testing.T) {
-	data := t.TempDir()
-	s := serve(t, data, "none:")
+	data, at := t.TempDir(), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	s := serve(t, data, "none:", "--listen", at)
 	out, err := publishOn(t, s.url, s, func() {
-		s = serve(t, data, "none:", "--listen", strings.TrimPrefix(s.url, "http://"))
+		s = serve(t, data, "none:", "--listen", at)
 	})
 	if err != nil || !strings.Contains(out, "joining again") {
 		t.Errorf("%v: %s", err, out)

@@ -5,9 +5,10 @@ import (
 	"os"
 	"regexp"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
+
+	"verbatim/internal/harness"
 )
 
 // Each export of a long day takes less than a second of a processor (at one of three
@@ -42,20 +43,11 @@ func TestLongDay(t *testing.T) {
 // used is the time of processors that the process has had, to 10 ms.
 func (s *process) used(t testing.TB) time.Duration {
 	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	used, err := harness.CPUTime(s.cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(b), ") ") // behind the name (proc(5))
-	var ticks time.Duration
-	for _, field := range strings.Fields(rest)[11:13] { // of the user and of the system
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ticks += time.Duration(n)
-	}
-	return ticks * time.Second / 100
+	return used
 }
 
 // resetPeak makes VmHWM count from now on.

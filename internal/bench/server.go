@@ -22,9 +22,6 @@ import (
 	"verbatim/internal/harness"
 )
 
-// clockTicks is the unit of /proc/PID/stat: USER_HZ, which is 100 everywhere.
-const clockTicks = 100
-
 // cpus reads a list such as 0,2-3. All of them must be there for us.
 func cpus(flag, list string) (set unix.CPUSet, err error) {
 	var allowed unix.CPUSet
@@ -209,18 +206,11 @@ func (s *server) lastWords() error {
 
 // cpu is how much CPU time the server has used.
 func (s *server) cpu() (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.PID()))
+	used, err := harness.CPUTime(s.PID())
 	if err != nil {
-		return 0, fmt.Errorf("the server has ended: %w", err)
+		return 0, fmt.Errorf("the server's CPU time: %w", err)
 	}
-	// The second field, a name in brackets, may hold anything.
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/PID/stat is %q", b)
-	}
-	user, err := strconv.Atoi(fields[11])
-	system, err2 := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * time.Second / clockTicks, errors.Join(err, err2)
+	return used, nil
 }
 
 // rss is the server's resident memory in MB.
